@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright 2026 The seL4 Rust VMM authors
+
+# `make help` lists what can be asked for.
+
+# Variables: [name] [default] [what it is], for `make help`.
+BOARD ?= qemu_virt_aarch64#  a directory of board/, and a board of the SDK
+CONFIG ?= debug#  a configuration of the SDK: debug, release, benchmark, smp-debug, …
+SYSTEM ?= system.xml#  the system to build
+QEMU ?= qemu-system-aarch64#  the emulator
+MICROKIT_SDK ?= $(wildcard $(HOME)/microkit-sdk-2.3.0)#  the seL4 Microkit SDK 2.3.0
+CONFIGS ?= debug release#  what `make test` boots
+
+TARGET := aarch64-unknown-none-softfloat
+OUT := build/$(BOARD)/$(CONFIG)
+export MICROKIT_SDK
+export MICROKIT_BOARD := $(BOARD)
+export MICROKIT_CONFIG := $(CONFIG)
+
+# The PDs depend on the SDK's kernel, so each configuration has its own directory for cargo; all else shares one.
+HOST_DIR := build/cargo
+PD_DIR := $(OUT)/cargo
+TOOL := $(HOST_DIR)/release/vmm-tool
+HARNESS := $(HOST_DIR)/release/harness
+PDS := vmm serial power
+ELFS := vmm.elf serial_pl011.elf power.elf
+GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/bench/initramfs.cpio
+TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
+
+.DELETE_ON_ERROR:
+.PHONY: all run test bench clean help setup images lint host-test boot-test sdk FORCE
+
+all: $(OUT)/loader.img ## build the image of SYSTEM for BOARD and CONFIG (the default)
+
+run: $(OUT)/loader.img $(HARNESS) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
+	@$(HARNESS) run --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $<
+
+test: lint host-test ## check formatting, lint, run the host's tests, and boot every test system in each of CONFIGS
+ifeq ($(MICROKIT_SDK),)
+	@$(MAKE) --no-print-directory boot-test WITHOUT_SDK="no SDK: see 'The real SDK' in README.md"
+else
+	@for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test CONFIG=$$config || exit; done
+endif
+
+bench: images ## measure boot time and sizes, and compare them with their limits
+	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $(OUT)/tests/bench/loader.img \
+	    --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio --programs $(OUT)
+
+setup: build/toolchain/env.mk ## install what is missing: Debian packages and the Rust target
+
+clean: ## remove everything built and downloaded
+	rm -rf build
+
+help: ## say this
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1|\2/p' Makefile | column -ts'|'
+	@echo 'Variables, with their defaults:'
+	@sed -n 's/^\([A-Z_]*\) ?= \(.*\)#  \(.*\)/  \1|\2|\3/p' Makefile | column -ts'|'
+
+# The tools ----------------------------------------------------------------------------------------------------------
+
+# Asks each time, which is quick; the file changes only when the answer does, and make then starts anew.
+ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+-include build/toolchain/env.mk
+endif
+build/toolchain/env.mk: FORCE
+	@ci/setup/packages
+	@ci/setup/rust-target
+
+$(TOOL) $(HARNESS) &: FORCE | build/toolchain/env.mk
+	@cargo build --quiet --release --target-dir $(HOST_DIR) -p vmm-tool -p harness
+
+sdk: $(TOOL)
+	@$(TOOL) check-sdk --sdk "$(MICROKIT_SDK)" --board $(BOARD) --config $(CONFIG)
+
+# The guests ---------------------------------------------------------------------------------------------------------
+
+build/guests/linux/versions: guests/linux/build guests/linux/init ci/setup/apt.sh | build/toolchain/env.mk
+	@guests/linux/build
+
+build/guests/probe/Image: FORCE | build/toolchain/env.mk
+	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p probe
+	@install -C -D $(HOST_DIR)/$(TARGET)/release/probe $@
+	@install -C -D $(HOST_DIR)/$(TARGET)/release/origin build/guests/bench/origin
+
+# The kernel takes several archives in a row.
+build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/probe/Image
+	@cd build/guests/bench && echo origin | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
+
+# The system ---------------------------------------------------------------------------------------------------------
+
+$(OUT)/programs: sdk FORCE
+	@cargo build --quiet --release --target $(TARGET) --target-dir $(PD_DIR) $(addprefix -p ,$(PDS))
+	@for elf in $(ELFS); do install -C -D $(PD_DIR)/$(TARGET)/release/$${elf%.elf} $(OUT)/$$elf || exit; done
+	@touch $@
+
+# $(1): the directory; $(2): the system's file. An image is packed again only if something in it changed.
+define image
+$(1)/loader.img: $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
+	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --search-path build --output $(1) $(2)
+	@if [ ! -e $$@ ] || [ -n "$$$$(find $(1)/system.xml $(1)/config $(OUT)/*.elf build/guests -newer $$@ -print -quit)" ]; then \
+	    echo "packing $$@"; \
+	    "$(MICROKIT_SDK)/bin/microkit" $(1)/system.xml --board $(BOARD) --config $(CONFIG) \
+	        --search-path $(1) $(OUT) build -o $$@ -r $(1)/report.txt; \
+	fi
+endef
+$(eval $(call image,$(OUT),$(SYSTEM)))
+$(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(test),ci/systems/$(test).xml)))
+
+images: $(OUT)/loader.img $(TESTS:%=$(OUT)/tests/%/loader.img) $(HARNESS)
+
+# The tests ----------------------------------------------------------------------------------------------------------
+
+lint: | build/toolchain/env.mk
+	cargo fmt --all --check
+	cargo clippy --quiet --target-dir $(HOST_DIR) --all-targets -- -D warnings
+	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -- -D warnings
+ifneq ($(MICROKIT_SDK),)
+	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS)) -- -D warnings
+endif
+
+host-test: | build/toolchain/env.mk
+	cargo test --quiet --target-dir $(HOST_DIR)
+	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
+
+boot-test: $(if $(WITHOUT_SDK),$(HARNESS) build/guests/probe/Image,images)
+	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) \
+	    --probe build/guests/probe/Image $(if $(WITHOUT_SDK),--without-sdk "$(WITHOUT_SDK)") $(TEST)
