@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! What the tool writes for a system in which nothing is wrong.
+
+mod fixture;
+
+use config::{Channel, Gic, LogLevel, Power, Record, Serial, Vmm, Window};
+use fixture::{Fixture, gzip};
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+const SYSTEM: &str = include_str!("base.xml");
+const BOARD: &str = include_str!("board.dtd");
+
+fn output(fixture: &Fixture, path: &str) -> Vec<u8> {
+    fs::read(fixture.dir.join("out").join(path)).unwrap()
+}
+
+/// A file at the alignment that a page has.
+#[repr(align(4096))]
+struct Page([u8; 4096]);
+
+impl Page {
+    fn read(fixture: &Fixture, path: &str) -> Self {
+        Self(output(fixture, path).try_into().expect("a configuration is one page"))
+    }
+}
+
+fn window(vaddr: u64, size: u64) -> Window {
+    Window { vaddr, size }
+}
+
+#[test]
+fn the_system_is_plain_sdf_with_a_configuration_for_each_pd() {
+    let fixture = Fixture::new("plain", SYSTEM, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let written = String::from_utf8(output(&fixture, "system.xml")).unwrap();
+    assert_eq!(written, include_str!("expected.xml"));
+}
+
+#[test]
+fn a_vmm_is_told_its_windows_texts_and_channels() {
+    let fixture = Fixture::new("vmm", SYSTEM, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/a_vmm.bin");
+    let a = Vmm::from_file(&page.0).unwrap();
+    assert_eq!(a.name.as_str(), "a");
+    assert_eq!(a.ram, window(0x4000_0000, 0x40_0000));
+    assert_eq!(a.kernel, window(0x5000_0000, 0x1000));
+    assert_eq!(a.initramfs, window(0x6000_0000, 0x123), "to the byte");
+    assert_eq!(a.dtb, window(0x7000_0000, 0x48));
+    assert_eq!(a.dtb_fragment, window(0x7100_0000, 0x48));
+    assert_eq!(a.bootargs.as_str(), "console=ttyAMA0 a&b", "entities within entities and of XML are expanded");
+    assert_eq!((a.vcpus, a.gic, a.log_level), (2, Gic::V2, LogLevel::Info));
+    assert_eq!((a.serial.queues, a.serial.channel), (window(0x8000_0000, 0x4000), Channel::new(1)));
+    assert_eq!(a.power, Channel::new(5));
+
+    let page = Page::read(&fixture, "config/b_vmm.bin");
+    let b = Vmm::from_file(&page.0).unwrap();
+    assert_eq!((b.name.as_str(), b.bootargs.as_str(), b.vcpus, b.log_level), ("b", "", 1, LogLevel::Warn));
+    assert_eq!(b.kernel, window(0x5000_0000, 0x30), "a flat binary");
+    assert!(b.initramfs.is_empty() && b.dtb.is_empty() && b.dtb_fragment.is_empty());
+    assert_eq!((b.serial.channel, b.power), (Channel::new(4), Channel::NONE));
+}
+
+#[test]
+fn drivers_are_told_their_device_and_their_clients_in_order() {
+    let fixture = Fixture::new("drivers", SYSTEM, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/serial.bin");
+    let serial = Serial::from_file(&page.0).unwrap();
+    assert_eq!((serial.registers, serial.irq), (window(0x1000_0000, 0x1000), Channel::new(7)));
+    let clients: Vec<_> =
+        serial.clients().iter().map(|client| (client.name.as_str(), client.link.queues, client.link.channel)).collect();
+    let expected =
+        [("a", window(0x3000_0000, 0x4000), Channel::new(2)), ("b", window(0x2000_0000, 0x4000), Channel::new(3))];
+    assert_eq!(clients, expected);
+
+    let page = Page::read(&fixture, "config/power.bin");
+    assert_eq!(Power::from_file(&page.0).unwrap().guests, 1 << 6, "only `a` has a channel to it");
+}
+
+#[test]
+fn a_board_without_gicv2_gives_its_guests_gicv3() {
+    let board: String = BOARD.lines().filter(|line| !line.contains("gicv")).map(|line| format!("{line}\n")).collect();
+    let board = board + "<!ENTITY gicv_region \"\">\n<!ENTITY gicv_map \"\">\n";
+    let fixture = Fixture::new("gicv3", SYSTEM, &board);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/a_vmm.bin");
+    assert_eq!(Vmm::from_file(&page.0).unwrap().gic, Gic::V3);
+}
+
+#[test]
+fn a_compressed_kernel_is_unpacked_and_the_region_filled_from_that() {
+    let fixture = Fixture::new("gzip", &SYSTEM.replace("\"Image\"", "\"Image.gz\""), BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    assert_eq!(output(&fixture, "images/a_kernel"), fs::read(fixture.dir.join("Image")).unwrap());
+    let page = Page::read(&fixture, "config/a_vmm.bin");
+    assert_eq!(Vmm::from_file(&page.0).unwrap().kernel.size, 0x1000, "the unpacked size");
+    let written = String::from_utf8(output(&fixture, "system.xml")).unwrap();
+    let plain = include_str!("expected.xml").replace("prefill_path=\"Image\"", "prefill_path=\"images/a_kernel\"");
+    assert_eq!(written, plain);
+}
+
+#[test]
+fn what_has_not_changed_is_not_written_again() {
+    let fixture = Fixture::new("unchanged", SYSTEM, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let paths = ["system.xml", "config/a_vmm.bin", "config/b_vmm.bin"].map(|path| fixture.dir.join("out").join(path));
+    let long_ago = UNIX_EPOCH;
+    for path in &paths {
+        fs::File::options().append(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    fixture.write("system.xml", SYSTEM.replace("log=\"info\"", "log=\"debug\"").as_bytes());
+    assert_eq!(fixture.expand(), Ok(()));
+    let untouched = paths.map(|path| fs::metadata(path).unwrap().modified().unwrap() == long_ago);
+    assert_eq!(untouched, [true, false, true]);
+}
+
+#[test]
+fn the_repositorys_own_system_is_right_for_every_board() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let system = fs::read_to_string(root.join("system.xml")).unwrap();
+    for board in fs::read_dir(root.join("board")).unwrap() {
+        let board = board.unwrap().path().join("board.dtd");
+        let fixture = Fixture::new("own", &system, &fs::read_to_string(&board).unwrap());
+        let image = fs::read(fixture.dir.join("Image")).unwrap();
+        fixture.write("guests/linux/Image", &gzip(&image));
+        fixture.write("guests/linux/initramfs.cpio", b"070701");
+        assert_eq!(fixture.expand(), Ok(()), "{}", board.display());
+    }
+}
