@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! Multiplexes the consoles and logs of several clients over one UART.
+//!
+//! # What the terminal shows
+//! One client has the *focus*: typing goes to it, and its console output passes unmodified. Output of the others comes in
+//! whole lines, `[name] text`; so does everyone's log, `name| text`. A line without an end stays until its client gets the
+//! focus, so a prompt is there when its turn comes. Control characters, with which a line could pass for another client's or
+//! make the terminal answer, are left out of these lines. They start on a fresh line of the terminal, and wait while the
+//! client with the focus is in the middle of one and has more to say.
+//!
+//! [`ESCAPE`] (Ctrl-\]) and a digit, `n` or `?` move the focus or show help: see [`keys`].
+//!
+//! # Who waits for whom
+//! Nothing here waits. When the UART takes no more, console output stays in its queue until the UART has room, and so the
+//! client waits. Typing that a client does not read is lost, the newest bytes first, and counted in the help: holding it
+//! back would also hold back the escape key, and so the way to the other clients. Each event is bounded in work, which
+//! goes to the clients in turn.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod keys;
+mod mux;
+mod screen;
+
+pub use keys::ESCAPE;
+pub use mux::{Clients, Mux};
+
+/// A serial port with an interrupt.
+pub trait Uart {
+    /// The next byte received, if there is one. The interrupt stays raised as long as there is.
+    fn receive(&mut self) -> Option<u8>;
+
+    /// Sends a byte. `false` if there is no room for it.
+    fn send(&mut self, byte: u8) -> bool;
+
+    /// Forgets that there was room. Called before a batch of [`Self::send`].
+    fn begin(&mut self);
+
+    /// Whether to raise the interrupt when what was sent since [`Self::begin`] has made room again. That is so after
+    /// [`Self::send`] returned `false`, and after it sent much.
+    fn end(&mut self, wake_for_room: bool);
+}
