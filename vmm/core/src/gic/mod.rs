@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The interrupt controller: the state of every interrupt, and which are in a list register.
+//!
+//! The state is that of the GIC architecture (IHI 0048B, chapter 3); [`distributor`] gives it GICv2's registers. The CPU
+//! interface is the hardware's own virtual one. What reaches the guest goes through its *list registers*, of which each
+//! vCPU has a few: [`Gic::next_injection`] picks the interrupt of highest priority and the list register to write. seL4
+//! neither reads a list register back nor takes an interrupt out of one, so a list register belongs to its interrupt
+//! until the guest ends it ([`Gic::end_of_interrupt`]). In the meantime the interrupt counts as active.
+
+pub mod distributor;
+
+use crate::{MAX_VCPUS, VcpuId, map};
+
+/// Interrupt ids (INTIDs) that exist: 32 private ones and 224 shared ones.
+pub const INTIDS: usize = 256;
+const BANKS: usize = INTIDS / 32;
+/// Most list registers that a vCPU has (`GICH_VTR`; hardware has 4 or 16).
+pub const MAX_LIST_REGISTERS: usize = 16;
+/// Implemented bits of an interrupt's priority: a list register holds five.
+const PRIORITY_MASK: u8 = 0xf8;
+
+/// An interrupt id.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct IntId(u8);
+
+impl IntId {
+    /// Private peripheral interrupt `n`, 0 to 15.
+    #[must_use]
+    pub const fn ppi(n: u8) -> Self {
+        assert!(n < 16);
+        Self(16 + n)
+    }
+
+    /// Shared peripheral interrupt `n`, 0 to 223.
+    #[must_use]
+    pub const fn spi(n: u8) -> Self {
+        assert!((n as usize) < INTIDS - 32);
+        Self(32 + n)
+    }
+
+    /// The id itself.
+    #[must_use]
+    pub const fn id(self) -> u16 {
+        self.0 as u16
+    }
+
+    const fn new(bank: usize, bit: u32) -> Self {
+        Self((bank * 32) as u8 | bit as u8)
+    }
+
+    const fn bank(self) -> usize {
+        (self.0 / 32) as usize
+    }
+
+    const fn bit(self) -> u32 {
+        1 << (self.0 % 32)
+    }
+
+    const fn index(self) -> usize {
+        (self.0 % 32) as usize
+    }
+
+    const fn is_sgi(self) -> bool {
+        self.0 < 16
+    }
+}
+
+/// An interrupt to write into a list register.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Injection {
+    /// For which vCPU.
+    pub vcpu: VcpuId,
+    /// Which list register.
+    pub lr: u8,
+    /// Which interrupt.
+    pub intid: IntId,
+    /// Its priority, 0 (highest) to 31.
+    pub priority: u8,
+    /// Its group, 0 or 1.
+    pub group: u8,
+}
+
+/// The state of 32 interrupts, a bit for each.
+#[derive(Clone, Debug)]
+struct Bank {
+    group: u32,
+    enabled: u32,
+    /// Pending by an edge or by software: remembered until taken.
+    latch: u32,
+    /// The input lines.
+    line: u32,
+    /// Configured as edge-triggered.
+    edge: u32,
+    /// Made active by software (`GICD_ISACTIVER`).
+    active: u32,
+    /// In a list register.
+    listed: u32,
+    priority: [u8; 32],
+}
+
+impl Bank {
+    const RESET: Self =
+        Self { group: 0, enabled: 0, latch: 0, line: 0, edge: 0, active: 0, listed: 0, priority: [0; 32] };
+
+    fn pending(&self) -> u32 {
+        self.latch | self.line & !self.edge
+    }
+
+    /// What may be taken, were it the right vCPU and a list register free.
+    fn deliverable(&self, groups: Groups) -> u32 {
+        let allowed = match (groups.0 & 1 != 0, groups.0 & 2 != 0) {
+            (false, false) => 0,
+            (true, false) => !self.group,
+            (false, true) => self.group,
+            (true, true) => u32::MAX,
+        };
+        self.enabled & self.pending() & !self.listed & !self.active & allowed
+    }
+
+    fn set_line(&mut self, bit: u32, high: bool) {
+        if high {
+            self.latch |= self.edge & !self.line & bit;
+            self.line |= bit;
+        } else {
+            self.line &= !bit;
+        }
+    }
+}
+
+/// `GICD_CTLR`: which groups are forwarded.
+#[derive(Clone, Copy, Debug)]
+struct Groups(u8);
+
+/// What each vCPU has of its own.
+#[derive(Clone, Debug)]
+struct Cpu {
+    private: Bank,
+    /// For each software-generated interrupt, a bit for each vCPU that sent it.
+    senders: [u8; 16],
+    lists: [Option<IntId>; MAX_LIST_REGISTERS],
+    /// Something changed since it was last found that nothing can be injected.
+    dirty: bool,
+    /// The virtual timer's line was seen high at this very exit, not before.
+    timer_fresh: bool,
+    /// The virtual timer's interrupt is masked in the kernel until acknowledged.
+    timer_masked: bool,
+}
+
+impl Cpu {
+    const RESET: Self = Self {
+        // Software-generated interrupts are always enabled and edge-triggered (IHI 0048B 4.3.5, 4.3.13).
+        private: Bank { enabled: 0xffff, edge: 0xffff, ..Bank::RESET },
+        senders: [0; 16],
+        lists: [None; MAX_LIST_REGISTERS],
+        dirty: false,
+        timer_fresh: false,
+        timer_masked: false,
+    };
+}
+
+/// The interrupt controller of one guest.
+#[derive(Clone, Debug)]
+pub struct Gic {
+    vcpus: usize,
+    list_registers: usize,
+    groups: Groups,
+    cpus: [Cpu; MAX_VCPUS],
+    /// Interrupts 32 and up.
+    shared: [Bank; BANKS - 1],
+    /// For each of these, a bit for each vCPU that may take it.
+    targets: [[u8; 32]; BANKS - 1],
+    /// vCPUs whose virtual timer is to be acknowledged.
+    timer_acks: u8,
+}
+
+impl Gic {
+    /// The controller of a guest with `vcpus` vCPUs, after reset.
+    #[must_use]
+    pub const fn new(vcpus: usize) -> Self {
+        Self {
+            vcpus: if vcpus < MAX_VCPUS { vcpus } else { MAX_VCPUS },
+            list_registers: MAX_LIST_REGISTERS,
+            groups: Groups(0),
+            cpus: [Cpu::RESET; MAX_VCPUS],
+            shared: [Bank::RESET; BANKS - 1],
+            // With one vCPU the targets are fixed (IHI 0048B 4.3.12).
+            targets: [[if vcpus == 1 { 1 } else { 0 }; 32]; BANKS - 1],
+            timer_acks: 0,
+        }
+    }
+
+    /// Tells how many list registers each vCPU has, once known.
+    pub fn set_list_registers(&mut self, count: usize) {
+        self.list_registers = count.min(MAX_LIST_REGISTERS);
+    }
+
+    /// Sets the input line of a shared interrupt.
+    pub fn set_line(&mut self, intid: IntId, high: bool) {
+        let Some(bank) = self.shared.get_mut(intid.bank().wrapping_sub(1)) else { return };
+        let before = bank.line;
+        bank.set_line(intid.bit(), high);
+        if high && bank.line != before {
+            self.touch_all();
+        }
+    }
+
+    /// The virtual timer of `vcpu` fired; the kernel has masked it.
+    pub fn timer_fired(&mut self, vcpu: VcpuId) {
+        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
+            cpu.private.set_line(map::VTIMER_INTID.bit(), true);
+            cpu.timer_fresh = true;
+            cpu.timer_masked = true;
+            cpu.dirty = true;
+        }
+    }
+
+    /// The guest ended the interrupt in list register `lr` of `vcpu`. What is still asserted becomes pending again.
+    pub fn end_of_interrupt(&mut self, vcpu: VcpuId, lr: u8) {
+        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        let Some(intid) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
+        cpu.dirty = true;
+        if intid == map::VTIMER_INTID {
+            self.resample_timer(vcpu);
+        }
+        if let Some(bank) = self.bank_mut(vcpu, intid.bank()) {
+            bank.listed &= !intid.bit();
+        }
+        if intid.bank() > 0 {
+            self.touch_all();
+        }
+    }
+
+    /// The next interrupt to put into a list register of `vcpu`, if there is one and a list register is free. The
+    /// caller does so, or calls [`Gic::refused`].
+    pub fn next_injection(&mut self, vcpu: VcpuId) -> Option<Injection> {
+        let index = vcpu.index();
+        if !self.cpus.get(index)?.dirty {
+            return None;
+        }
+        let injection = self.pick(vcpu);
+        if injection.is_none() {
+            let cpu = self.cpus.get_mut(index)?;
+            cpu.dirty = false;
+            cpu.timer_fresh = false;
+        }
+        injection
+    }
+
+    fn pick(&mut self, vcpu: VcpuId) -> Option<Injection> {
+        let lists = self.cpus.get(vcpu.index())?.lists.get(..self.list_registers)?;
+        let lr = lists.iter().position(Option::is_none)?;
+        let mut best = self.highest(vcpu)?;
+        if best.0 == map::VTIMER_INTID && !self.cpus.get(vcpu.index())?.timer_fresh {
+            // It fired some time ago and could not be taken then. The guest may since have set the timer anew, so
+            // let the hardware say whether it still fires.
+            self.resample_timer(vcpu);
+            best = self.highest(vcpu)?;
+        }
+        let (intid, priority) = best;
+        let cpu = self.cpus.get_mut(vcpu.index())?;
+        *cpu.lists.get_mut(lr)? = Some(intid);
+        let senders = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten();
+        let more = senders.is_some_and(|s| {
+            // The list register cannot name the sender, so each sender's interrupt is delivered by itself.
+            *s &= *s - 1;
+            *s != 0
+        });
+        let bank = self.bank_mut(vcpu, intid.bank())?;
+        bank.listed |= intid.bit();
+        if !more {
+            bank.latch &= !intid.bit();
+        }
+        let group = u8::from(bank.group & intid.bit() != 0);
+        Some(Injection { vcpu, lr: lr as u8, intid, priority: priority >> 3, group })
+    }
+
+    /// The kernel did not take `injection`: its list register does not exist. The interrupt is pending again.
+    pub fn refused(&mut self, injection: Injection) {
+        self.list_registers = self.list_registers.min(usize::from(injection.lr));
+        let Some(cpu) = self.cpus.get_mut(injection.vcpu.index()) else { return };
+        if let Some(list) = cpu.lists.get_mut(usize::from(injection.lr)) {
+            *list = None;
+        }
+        cpu.dirty = true;
+        if let Some(senders) = injection.intid.is_sgi().then(|| cpu.senders.get_mut(injection.intid.index())).flatten()
+        {
+            *senders |= injection.vcpu.bit();
+        }
+        if let Some(bank) = self.bank_mut(injection.vcpu, injection.intid.bank()) {
+            bank.listed &= !injection.intid.bit();
+            bank.latch |= injection.intid.bit() & !(bank.line & !bank.edge);
+        }
+    }
+
+    /// Whether an interrupt waits for `vcpu` to run: in a list register, or about to be.
+    #[must_use]
+    pub fn is_pending(&self, vcpu: VcpuId) -> bool {
+        self.cpus.get(vcpu.index()).is_some_and(|c| c.lists.iter().any(Option::is_some)) || self.highest(vcpu).is_some()
+    }
+
+    /// vCPUs whose virtual timer is to be acknowledged in the kernel; asking clears it.
+    pub fn take_timer_acks(&mut self) -> u8 {
+        core::mem::take(&mut self.timer_acks)
+    }
+
+    fn resample_timer(&mut self, vcpu: VcpuId) {
+        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        cpu.private.set_line(map::VTIMER_INTID.bit(), false);
+        cpu.timer_fresh = false;
+        if core::mem::take(&mut cpu.timer_masked) {
+            self.timer_acks |= vcpu.bit();
+        }
+    }
+
+    /// The interrupt of highest priority, then lowest id, that `vcpu` may take.
+    fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8)> {
+        let private = &self.cpus.get(vcpu.index())?.private;
+        let mut best: Option<(IntId, u8)> = None;
+        let mut consider = |number: usize, bank: &Bank, targets: Option<&[u8; 32]>| {
+            let mut bits = bank.deliverable(self.groups);
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                let index = bit as usize;
+                let here = targets.is_none_or(|t| t.get(index).is_some_and(|t| t & vcpu.bit() != 0));
+                let priority = bank.priority.get(index).copied().unwrap_or(0);
+                if here && best.is_none_or(|(_, least)| priority < least) {
+                    best = Some((IntId::new(number, bit), priority));
+                }
+            }
+        };
+        consider(0, private, None);
+        for (i, (bank, targets)) in self.shared.iter().zip(&self.targets).enumerate() {
+            consider(i + 1, bank, Some(targets));
+        }
+        best
+    }
+
+    /// Bank 0 is the vCPU's own, the others are shared.
+    fn bank(&self, vcpu: VcpuId, number: usize) -> Option<&Bank> {
+        match number.checked_sub(1) {
+            None => self.cpus.get(vcpu.index()).map(|c| &c.private),
+            Some(shared) => self.shared.get(shared),
+        }
+    }
+
+    fn bank_mut(&mut self, vcpu: VcpuId, number: usize) -> Option<&mut Bank> {
+        match number.checked_sub(1) {
+            None => self.cpus.get_mut(vcpu.index()).map(|c| &mut c.private),
+            Some(shared) => self.shared.get_mut(shared),
+        }
+    }
+
+    fn touch_all(&mut self) {
+        for cpu in self.cpus.iter_mut().take(self.vcpus) {
+            cpu.dirty = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

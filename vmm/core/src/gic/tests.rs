@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+use super::*;
+use crate::exit::Width;
+use proptest::prelude::*;
+
+const ZERO: VcpuId = VcpuId::BOOT;
+
+fn vcpu(n: usize) -> VcpuId {
+    VcpuId::new(n).unwrap()
+}
+
+/// A distributor that forwards group 0, with four list registers.
+fn gic(vcpus: usize) -> Gic {
+    let mut gic = Gic::new(vcpus);
+    gic.set_list_registers(4);
+    write(&mut gic, 0, 1);
+    gic
+}
+
+fn write(gic: &mut Gic, offset: u64, value: u64) {
+    gic.write(ZERO, offset, Width::Word, value).expect("a register");
+}
+
+fn read(gic: &Gic, offset: u64) -> u64 {
+    gic.read(ZERO, offset, Width::Word).expect("a register")
+}
+
+fn drain(gic: &mut Gic, vcpu: VcpuId) -> Vec<u16> {
+    std::iter::from_fn(|| gic.next_injection(vcpu)).map(|i| i.intid.id()).collect()
+}
+
+#[test]
+fn registers_read_back_what_the_architecture_keeps() {
+    // (offset, written, read back)
+    let cases: &[(u64, u64, u64)] = &[
+        (0x000, 0xffff_ffff, 0x3),
+        (0x004, 0xffff_ffff, 0x27),
+        (0x008, 0, 0x43b),
+        (0x080, 0x1, 0x1),
+        (0x100, 0x8000_0000, 0x8000_ffff),
+        (0x104, 0xf0, 0xf0),
+        (0x184, 0x30, 0xc0),
+        (0x200, 0xffff, 0),
+        (0x204, 0x3, 0x3),
+        (0x284, 0x1, 0x2),
+        (0x304, 0x5, 0x5),
+        (0x384, 0x4, 0x1),
+        (0x400, 0x0102_ffff, 0x0000_f8f8),
+        (0x420, 0xa7a7_a7a7, 0xa0a0_a0a0),
+        (0x800, 0, 0x0101_0101),
+        (0x820, 0xff02_0103, 0x0302_0103),
+        (0xc00, 0, 0xaaaa_aaaa),
+        (0xc04, 0xffff_ffff, 0xaaaa_aaaa),
+        (0xc08, 0xffff_ffff, 0xaaaa_aaaa),
+        (0xf20, 0x0102, 0x0102),
+        (0xf10, 0x0002, 0x0100),
+        (0xfe8, 0, 0x2b),
+    ];
+    let mut gic = gic(2);
+    for (offset, written, expected) in cases {
+        write(&mut gic, *offset, *written);
+        assert_eq!(read(&gic, *offset), *expected, "offset {offset:#x}");
+    }
+}
+
+#[test]
+fn a_single_vcpu_is_the_target_of_everything_and_there_is_no_register_for_it() {
+    let mut gic = gic(1);
+    write(&mut gic, 0x820, 0);
+    assert_eq!((read(&gic, 0x800), read(&gic, 0x820)), (0, 0));
+    write(&mut gic, 0x104, 1);
+    write(&mut gic, 0x204, 1);
+    assert_eq!(drain(&mut gic, ZERO), [32]);
+}
+
+#[test]
+fn what_does_not_exist_is_said_so() {
+    let mut gic = gic(1);
+    for offset in [0x00c, 0x0a0, 0x120, 0x500, 0x900, 0xc40, 0xf04, 0xff0, 0xffff, u64::MAX] {
+        assert_eq!(gic.read(ZERO, offset, Width::Word), None, "{offset:#x}");
+        assert_eq!(gic.write(ZERO, offset, Width::Word, u64::MAX), None, "{offset:#x}");
+    }
+}
+
+#[test]
+fn narrow_and_wide_accesses_reach_their_part() {
+    let mut gic = gic(2);
+    gic.write(ZERO, 0x421, Width::Byte, 0x48).unwrap();
+    gic.write(ZERO, 0x422, Width::Half, 0x1020).unwrap();
+    assert_eq!(read(&gic, 0x420), 0x1020_4800);
+    assert_eq!(gic.read(ZERO, 0x421, Width::Byte), Some(0x48));
+    gic.write(ZERO, 0x104, Width::Double, 0x2_0000_0001).unwrap();
+    assert_eq!((read(&gic, 0x104), read(&gic, 0x108)), (1, 2));
+    assert_eq!(gic.read(ZERO, 0x104, Width::Double), Some(0x2_0000_0001));
+    gic.write(ZERO, 0x185, Width::Byte, 0xff).unwrap();
+    assert_eq!(read(&gic, 0x104), 1, "only the byte that was written clears");
+}
+
+#[test]
+fn an_interrupt_pended_while_disabled_is_delivered_when_enabled() {
+    let mut gic = gic(1);
+    write(&mut gic, 0x204, 1 << 3);
+    assert_eq!(drain(&mut gic, ZERO), []);
+    write(&mut gic, 0x104, 1 << 3);
+    assert_eq!(drain(&mut gic, ZERO), [35]);
+    gic.end_of_interrupt(ZERO, 0);
+    assert_eq!(drain(&mut gic, ZERO), [], "once");
+}
+
+#[test]
+fn a_level_line_still_asserted_is_delivered_again_and_an_edge_is_not() {
+    for (edge, again) in [(0, vec![33]), (2 << 2, vec![])] {
+        let mut gic = gic(1);
+        write(&mut gic, 0xc08, edge);
+        write(&mut gic, 0x104, 1 << 1);
+        gic.set_line(IntId::spi(1), true);
+        assert_eq!(drain(&mut gic, ZERO), [33]);
+        gic.set_line(IntId::spi(1), true);
+        gic.end_of_interrupt(ZERO, 0);
+        assert_eq!(drain(&mut gic, ZERO), again);
+    }
+}
+
+#[test]
+fn an_edge_while_active_is_delivered_after_the_end() {
+    let mut gic = gic(1);
+    write(&mut gic, 0xc08, 2 << 2);
+    write(&mut gic, 0x104, 1 << 1);
+    for high in [true, false, true] {
+        gic.set_line(IntId::spi(1), high);
+    }
+    assert_eq!(drain(&mut gic, ZERO), [33]);
+    for high in [false, true] {
+        gic.set_line(IntId::spi(1), high);
+    }
+    assert_eq!(drain(&mut gic, ZERO), []);
+    gic.end_of_interrupt(ZERO, 0);
+    assert_eq!(drain(&mut gic, ZERO), [33]);
+}
+
+#[test]
+fn priority_orders_delivery_and_nothing_is_lost_when_list_registers_are_full() {
+    let mut gic = gic(1);
+    write(&mut gic, 0x104, 0xff);
+    for (offset, priorities) in [(0x420, 0x8090_a0b0), (0x424, 0x4050_6070)] {
+        write(&mut gic, offset, priorities);
+    }
+    write(&mut gic, 0x204, 0xff);
+    assert_eq!(drain(&mut gic, ZERO), [39, 38, 37, 36]);
+    gic.end_of_interrupt(ZERO, 2);
+    let next = gic.next_injection(ZERO).unwrap();
+    assert_eq!((next.intid.id(), next.lr, next.priority), (35, 2, 0x80 >> 3));
+    for lr in 0..4 {
+        gic.end_of_interrupt(ZERO, lr);
+    }
+    assert_eq!(drain(&mut gic, ZERO), [34, 33, 32]);
+}
+
+#[test]
+fn groups_are_forwarded_by_their_own_bits() {
+    let mut gic = gic(1);
+    write(&mut gic, 0x084, 1 << 2);
+    write(&mut gic, 0x104, 0b110);
+    write(&mut gic, 0x204, 0b110);
+    assert_eq!(drain(&mut gic, ZERO), [33]);
+    write(&mut gic, 0, 2);
+    let one = gic.next_injection(ZERO).unwrap();
+    assert_eq!((one.intid.id(), one.group), (34, 1));
+}
+
+#[test]
+fn each_sender_of_a_software_interrupt_is_delivered_by_itself() {
+    let mut gic = gic(3);
+    for sender in [0, 1] {
+        gic.write(vcpu(sender), 0xf00, Width::Word, 1 << 24 | 5).unwrap();
+    }
+    assert_eq!(drain(&mut gic, ZERO), [5], "from 1");
+    assert_eq!(drain(&mut gic, vcpu(2)), [5], "from 0, and then");
+    gic.end_of_interrupt(vcpu(2), 0);
+    assert_eq!(drain(&mut gic, vcpu(2)), [5], "from 1");
+    gic.end_of_interrupt(vcpu(2), 0);
+    assert_eq!(drain(&mut gic, vcpu(2)), []);
+    gic.write(ZERO, 0xf00, Width::Word, 0b110 << 16 | 6).unwrap();
+    gic.write(ZERO, 0xf00, Width::Word, 2 << 24 | 7).unwrap();
+    gic.write(ZERO, 0xf00, Width::Word, 3 << 24 | 8).unwrap();
+    assert_eq!([0, 1, 2].map(|n| drain(&mut gic, vcpu(n))), [vec![7], vec![5, 6], vec![6]]);
+}
+
+#[test]
+fn a_shared_interrupt_goes_to_one_of_its_targets() {
+    let mut gic = gic(2);
+    write(&mut gic, 0x104, 1 << 1);
+    gic.write(ZERO, 0x821, Width::Byte, 0b10).unwrap();
+    gic.set_line(IntId::spi(1), true);
+    assert_eq!(drain(&mut gic, ZERO), []);
+    assert_eq!(drain(&mut gic, vcpu(1)), [33]);
+    gic.write(ZERO, 0x821, Width::Byte, 0b11).unwrap();
+    assert_eq!(drain(&mut gic, ZERO), [], "the other one has it");
+    gic.end_of_interrupt(vcpu(1), 0);
+    assert_eq!(drain(&mut gic, ZERO), [33]);
+    assert_eq!(drain(&mut gic, vcpu(1)), []);
+}
+
+#[test]
+fn the_timer_is_acknowledged_when_its_interrupt_ends() {
+    let mut gic = gic(1);
+    write(&mut gic, 0x100, 1 << 27);
+    gic.timer_fired(ZERO);
+    assert_eq!(drain(&mut gic, ZERO), [27]);
+    assert_eq!(gic.take_timer_acks(), 0);
+    gic.end_of_interrupt(ZERO, 0);
+    assert_eq!(gic.take_timer_acks(), 1);
+    assert_eq!(drain(&mut gic, ZERO), [], "whether it still fires is the hardware's to say");
+}
+
+#[test]
+fn a_timer_that_fired_while_disabled_is_sampled_anew_when_enabled() {
+    let mut gic = gic(1);
+    gic.timer_fired(ZERO);
+    assert_eq!(drain(&mut gic, ZERO), []);
+    assert_eq!(gic.take_timer_acks(), 0, "no acknowledgement, so no storm of exits");
+    write(&mut gic, 0x100, 1 << 27);
+    assert_eq!(drain(&mut gic, ZERO), [], "the guest may have set it anew");
+    assert_eq!(gic.take_timer_acks(), 1);
+    gic.timer_fired(ZERO);
+    assert_eq!(drain(&mut gic, ZERO), [27]);
+}
+
+#[test]
+fn a_list_register_that_does_not_exist_is_not_tried_again() {
+    let mut gic = gic(1);
+    gic.set_list_registers(16);
+    write(&mut gic, 0x104, 0xff);
+    write(&mut gic, 0x204, 0x3f);
+    let mut taken = vec![];
+    while let Some(injection) = gic.next_injection(ZERO) {
+        if injection.lr < 4 { taken.push(injection.intid.id()) } else { gic.refused(injection) }
+    }
+    assert_eq!(taken, [32, 33, 34, 35]);
+    gic.end_of_interrupt(ZERO, 3);
+    assert_eq!(drain(&mut gic, ZERO), [36]);
+}
+
+proptest! {
+    /// Whatever the guest writes and in whatever order it ends interrupts: no panic, no list register given out twice,
+    /// and no interrupt in two of them.
+    #[test]
+    fn list_registers_are_never_given_out_twice(
+        steps in prop::collection::vec((0u8..5, 0usize..3, 0u64..0x1010, 0u8..4, any::<u64>()), 1..200)
+    ) {
+        let mut gic = gic(3);
+        let mut lists = [[None; 4]; 3];
+        for (what, cpu, offset, width, value) in steps {
+            let width = [Width::Byte, Width::Half, Width::Word, Width::Double][usize::from(width)];
+            match what {
+                0 => drop(gic.write(vcpu(cpu), offset, width, value)),
+                1 => drop(gic.read(vcpu(cpu), offset, width)),
+                2 => gic.set_line(IntId::spi((value % 224) as u8), offset & 1 != 0),
+                3 => gic.timer_fired(vcpu(cpu)),
+                _ => {
+                    gic.end_of_interrupt(vcpu(cpu), (value % 20) as u8);
+                    if let Some(list) = lists[cpu].get_mut((value % 20) as usize) {
+                        *list = None;
+                    }
+                }
+            }
+            while let Some(i) = gic.next_injection(vcpu(cpu)) {
+                let list = &mut lists[cpu][usize::from(i.lr)];
+                prop_assert!(list.is_none(), "list register {} is in use", i.lr);
+                *list = Some(i.intid);
+                let shared = i.intid.id() >= 32;
+                let twice = lists.iter().enumerate().filter(|(n, _)| shared || *n == cpu);
+                prop_assert_eq!(twice.flat_map(|(_, l)| l).filter(|l| **l == Some(i.intid)).count(), 1);
+                prop_assert!(i.priority < 32 && i.group < 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The machine: its devices behind the address map, and what happens at each exit.
+
+use crate::boot::{self, BootError, DTB_SIZE, Placement};
+use crate::device::Device;
+use crate::device::pl011::{Console, Pl011};
+use crate::device::pl031::{Clock, Pl031};
+use crate::exception::{self, Exception};
+use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, Width, class};
+use crate::fdt::{CLOCK_PHANDLE, Full, GIC_PHANDLE, Interrupt, Tree};
+use crate::gic::{Gic, Injection};
+use crate::map::{self, Range};
+use crate::memory::{GuestMemory, OutOfRange};
+use crate::psci::{self, Call, Start, SystemEvent};
+use crate::{MAX_VCPUS, VcpuId};
+use core::fmt;
+use dtoolkit::fdt::Fdt;
+
+/// Frequency of the clock that the device tree gives the emulated peripherals, in Hz; nothing depends on it.
+const PERIPHERAL_CLOCK: u32 = 24_000_000;
+/// How many pages outside the map are reported one by one.
+const REPORTED_PAGES: usize = 16;
+
+/// What a guest boots from. `dtb` replaces the machine's own device tree, `dtb_fragment` adds to it; either may be empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Images<'a> {
+    /// An arm64 `Image` or a flat binary.
+    pub kernel: &'a [u8],
+    /// The initial ramdisk, or nothing.
+    pub initramfs: &'a [u8],
+    /// A whole device tree, or nothing.
+    pub dtb: &'a [u8],
+    /// A device tree whose root's children are added to the machine's own, or nothing.
+    pub dtb_fragment: &'a [u8],
+    /// The kernel command line.
+    pub bootargs: &'a str,
+}
+
+/// What is to be done outside the machine, besides injecting interrupts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Effects {
+    /// A bit for each vCPU whose virtual timer is to be acknowledged.
+    pub timer_acks: u8,
+    /// The console's other side is to be told that there is output.
+    pub console: bool,
+    /// A vCPU to start.
+    pub start: Option<Start>,
+    /// The guest has turned itself off, or wants to be reset; all its vCPUs are to be stopped.
+    pub system: Option<SystemEvent>,
+    /// Something to tell the operator.
+    pub event: Option<Event>,
+}
+
+/// Something that an operator wants to know of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Event {
+    /// The guest touched an address where nothing is.
+    Unmapped {
+        /// Guest-physical address.
+        gpa: u64,
+        /// What it did there.
+        access: UnmappedAccess,
+        /// Where it was.
+        pc: u64,
+        /// Whether this is the last such report.
+        last: bool,
+    },
+    /// The guest executed an instruction that traps and means nothing here.
+    Undefined {
+        /// The syndrome.
+        esr: u64,
+        /// Where it was.
+        pc: u64,
+    },
+    /// A vCPU stopped for a reason that the VMM does not know.
+    Fatal {
+        /// Which.
+        vcpu: VcpuId,
+        /// Where it was.
+        pc: u64,
+    },
+}
+
+/// What a guest did where nothing is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnmappedAccess {
+    /// It fetched an instruction.
+    Fetch,
+    /// It loaded this much.
+    Load(Width),
+    /// It stored this much.
+    Store(Width),
+    /// It loaded or stored with an instruction that the processor does not describe.
+    Undescribed,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Unmapped { gpa, access, pc, last } => {
+                match access {
+                    UnmappedAccess::Fetch => write!(f, "guest fetched an instruction")?,
+                    UnmappedAccess::Load(width) => write!(f, "guest read {} bytes", width.bytes())?,
+                    UnmappedAccess::Store(width) => write!(f, "guest wrote {} bytes", width.bytes())?,
+                    UnmappedAccess::Undescribed => write!(f, "guest accessed memory")?,
+                }
+                write!(f, " at {gpa:#x}, where nothing is (pc {pc:#x}); it gets an external abort")?;
+                if last { f.write_str("; further ones are only counted") } else { Ok(()) }
+            }
+            Self::Undefined { esr, pc } => {
+                write!(
+                    f,
+                    "guest executed an instruction that nothing emulates (esr {esr:#x}, pc {pc:#x}); it gets an "
+                )?;
+                f.write_str("undefined instruction exception")
+            }
+            Self::Fatal { vcpu, pc } => {
+                write!(f, "vCPU {} stopped for an unknown reason (pc {pc:#x}); the guest is halted", vcpu.index())
+            }
+        }
+    }
+}
+
+/// The kinds of exit that are counted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A register of the interrupt distributor.
+    Distributor,
+    /// A register of the UART.
+    Uart,
+    /// A register of the real-time clock.
+    Rtc,
+    /// An address where nothing is.
+    Unmapped,
+    /// WFI.
+    Wfi,
+    /// WFE.
+    Wfe,
+    /// A firmware call.
+    Smc,
+    /// A hypervisor call.
+    Hvc,
+    /// Another trapped instruction.
+    Trap,
+    /// An interrupt was ended.
+    Maintenance,
+    /// The virtual timer fired.
+    Timer,
+    /// An unknown reason.
+    Fatal,
+}
+
+impl Kind {
+    /// All kinds with their names, in the order of [`Counters::exits`].
+    pub const ALL: [(Self, &'static str); 12] = [
+        (Self::Distributor, "gic"),
+        (Self::Uart, "uart"),
+        (Self::Rtc, "rtc"),
+        (Self::Unmapped, "unmapped"),
+        (Self::Wfi, "wfi"),
+        (Self::Wfe, "wfe"),
+        (Self::Smc, "smc"),
+        (Self::Hvc, "hvc"),
+        (Self::Trap, "trap"),
+        (Self::Maintenance, "eoi"),
+        (Self::Timer, "timer"),
+        (Self::Fatal, "fatal"),
+    ];
+}
+
+/// How often what happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Exits, by [`Kind`].
+    pub exits: [u64; Kind::ALL.len()],
+    /// Interrupts given to the guest.
+    pub injections: u64,
+    /// Loads and stores of registers that no device implements.
+    pub unimplemented: u64,
+}
+
+impl Counters {
+    fn count(&mut self, kind: Kind) {
+        if let Some(n) = self.exits.get_mut(kind as usize) {
+            *n += 1;
+        }
+    }
+}
+
+/// One guest's machine.
+#[derive(Debug)]
+pub struct Machine<M, C> {
+    memory: M,
+    vcpus: usize,
+    /// A bit for each vCPU that is on.
+    on: u8,
+    gic: Gic,
+    uart: Pl011<C>,
+    rtc: Pl031,
+    counters: Counters,
+    effects: Effects,
+    /// The console holds output of which its other side has not been told.
+    console_waits: bool,
+    reported: heapless::Vec<u64, REPORTED_PAGES>,
+}
+
+impl<M: GuestMemory, C: Console> Machine<M, C> {
+    /// A machine after power-on with `vcpus` vCPUs, of which none is on.
+    pub fn new(memory: M, vcpus: usize, console: C, clock: Clock) -> Self {
+        let vcpus = vcpus.clamp(1, MAX_VCPUS);
+        Self {
+            memory,
+            vcpus,
+            on: 0,
+            gic: Gic::new(vcpus),
+            uart: Pl011::new(console),
+            rtc: Pl031::new(clock),
+            counters: Counters::default(),
+            effects: Effects::default(),
+            console_waits: false,
+            reported: heapless::Vec::new(),
+        }
+    }
+
+    /// Puts the images and the device tree into RAM and turns the first vCPU on: returns how to start it.
+    ///
+    /// # Errors
+    /// [`BootError`] where an image does not fit or a device tree is not one.
+    pub fn load(&mut self, images: &Images<'_>) -> Result<Start, BootError> {
+        let (kernel, initramfs) = (images.kernel, images.initramfs);
+        let placement = boot::place(kernel, kernel.len() as u64, initramfs.len() as u64, self.memory.size())?;
+        for (gpa, bytes) in [(placement.kernel.base, kernel), (placement.initramfs.base, initramfs)] {
+            self.memory.write(gpa, bytes).map_err(|OutOfRange| BootError::NoKernel)?;
+        }
+        if images.dtb.is_empty() {
+            let Self { memory, vcpus, uart, rtc, .. } = self;
+            let ram = Range { base: map::RAM_BASE, size: memory.size() };
+            let devices: [&dyn Device; 2] = [uart, rtc];
+            Tree::write(memory, placement.dtb, |tree| describe(tree, *vcpus, ram, images, &placement, &devices))
+                .map_err(|Full| BootError::DeviceTree)?;
+        } else {
+            Fdt::new(images.dtb).map_err(|_| BootError::DeviceTree)?;
+            let dtb = images.dtb.get(..).filter(|dtb| dtb.len() <= DTB_SIZE).ok_or(BootError::DeviceTree)?;
+            self.memory.write(placement.dtb.base, dtb).map_err(|OutOfRange| BootError::DeviceTree)?;
+        }
+        self.on = VcpuId::BOOT.bit();
+        Ok(Start { vcpu: VcpuId::BOOT, entry: placement.kernel.base, context: placement.dtb.base })
+    }
+
+    /// Handles an exit of `vcpu` and says what it does next. [`Machine::effects`] and [`Machine::next_injection`] are to
+    /// be asked before it goes on.
+    pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
+        let (kind, resume) = match exit {
+            Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
+            Exit::Abort { gpa, fetch: true, .. } => {
+                self.unmapped(gpa, UnmappedAccess::Fetch, Exception::InstructionAbort, regs)
+            }
+            Exit::Maintenance { lr } => {
+                if let Some(lr) = lr {
+                    self.gic.end_of_interrupt(vcpu, lr);
+                }
+                (Kind::Maintenance, Resume::Retry)
+            }
+            Exit::Timer => {
+                self.gic.timer_fired(vcpu);
+                if self.rtc.is_armed() {
+                    self.rtc.poll();
+                    self.gic.set_line(map::PL031_INTID, self.rtc.line());
+                }
+                (Kind::Timer, Resume::Retry)
+            }
+            Exit::Trap { esr } => self.trap(vcpu, Syndrome(esr), regs),
+            Exit::Hvc => {
+                regs.set(Reg::X(0), psci::NOT_SUPPORTED);
+                (Kind::Hvc, Resume::Advance)
+            }
+            Exit::Fatal => {
+                self.effects.event = Some(Event::Fatal { vcpu, pc: regs.get(Reg::Pc) });
+                self.effects.system = Some(SystemEvent::Off);
+                (Kind::Fatal, Resume::Off)
+            }
+        };
+        self.counters.count(kind);
+        if self.console_waits && kind != Kind::Uart {
+            // A guest writes to the console character by character: the other side is told once it does something else.
+            self.tell_console();
+        }
+        resume
+    }
+
+    /// The console's other side has given input or made room.
+    pub fn console_notified(&mut self) {
+        self.uart.poll();
+        self.gic.set_line(map::PL011_INTID, self.uart.line());
+    }
+
+    /// The next interrupt for a list register of `vcpu`, as [`Gic::next_injection`].
+    pub fn next_injection(&mut self, vcpu: VcpuId) -> Option<Injection> {
+        let injection = self.gic.next_injection(vcpu);
+        if injection.is_some() {
+            self.counters.injections += 1;
+        }
+        injection
+    }
+
+    /// What is to be done outside since this was last asked.
+    pub fn effects(&mut self) -> Effects {
+        self.effects.timer_acks = self.gic.take_timer_acks();
+        core::mem::take(&mut self.effects)
+    }
+
+    /// The interrupt controller.
+    pub fn gic(&mut self) -> &mut Gic {
+        &mut self.gic
+    }
+
+    /// The console's side of the machine.
+    pub fn console(&mut self) -> &mut C {
+        self.uart.console()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
+        let Some(access) = esr.access() else {
+            if esr.is_cache_maintenance() {
+                // Nothing is cached of what is not there.
+                return (Kind::Unmapped, Resume::Advance);
+            }
+            let exception = Exception::DataAbort { gpa, write: false };
+            return self.unmapped(gpa, UnmappedAccess::Undescribed, exception, regs);
+        };
+        let kind = if let Some(offset) = map::GICD.offset_of(gpa) {
+            let (gic, width) = (&mut self.gic, access.width);
+            let done = transfer(
+                access,
+                regs,
+                gic,
+                |gic| gic.read(vcpu, offset, width),
+                |gic, value| gic.write(vcpu, offset, width, value),
+            );
+            self.counters.unimplemented += u64::from(done.is_none());
+            Kind::Distributor
+        } else if let Some(offset) = map::PL011.offset_of(gpa) {
+            let done = on_device(&mut self.uart, offset, access, regs);
+            self.counters.unimplemented += u64::from(done.is_none());
+            self.gic.set_line(map::PL011_INTID, self.uart.line());
+            if access.write && offset == 0 {
+                self.console_waits = true;
+                let newline = regs.get_x(access.register) as u8 == b'\n';
+                if newline || !self.uart.console().has_room() {
+                    self.tell_console();
+                }
+            }
+            Kind::Uart
+        } else if let Some(offset) = map::PL031.offset_of(gpa) {
+            let done = on_device(&mut self.rtc, offset, access, regs);
+            self.counters.unimplemented += u64::from(done.is_none());
+            self.gic.set_line(map::PL031_INTID, self.rtc.line());
+            Kind::Rtc
+        } else {
+            let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
+            let exception = Exception::DataAbort { gpa, write: access.write };
+            return self.unmapped(gpa, what(access.width), exception, regs);
+        };
+        (kind, Resume::Advance)
+    }
+
+    fn unmapped(
+        &mut self,
+        gpa: u64,
+        access: UnmappedAccess,
+        exception: Exception,
+        regs: &mut impl Regs,
+    ) -> (Kind, Resume) {
+        let page = gpa >> 12;
+        if !self.reported.contains(&page) && self.reported.push(page).is_ok() {
+            let last = self.reported.is_full();
+            self.effects.event = Some(Event::Unmapped { gpa, access, pc: regs.get(Reg::Pc), last });
+        }
+        exception::take(exception, regs);
+        (Kind::Unmapped, Resume::Retry)
+    }
+
+    fn trap(&mut self, vcpu: VcpuId, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
+        match esr.class() {
+            class::WFX if esr.is_wfe() => (Kind::Wfe, Resume::Advance),
+            class::WFX => (Kind::Wfi, self.wait(vcpu)),
+            class::SMC64 if esr.immediate() == 0 => (Kind::Smc, self.firmware_call(vcpu, regs)),
+            class::SMC64 => {
+                regs.set(Reg::X(0), psci::NOT_SUPPORTED);
+                (Kind::Smc, Resume::Advance)
+            }
+            _ => {
+                self.effects.event = Some(Event::Undefined { esr: esr.0, pc: regs.get(Reg::Pc) });
+                exception::take(Exception::Undefined, regs);
+                (Kind::Trap, Resume::Retry)
+            }
+        }
+    }
+
+    fn wait(&self, vcpu: VcpuId) -> Resume {
+        if self.gic.is_pending(vcpu) { Resume::Advance } else { Resume::Block }
+    }
+
+    fn firmware_call(&mut self, vcpu: VcpuId, regs: &mut impl Regs) -> Resume {
+        let state = psci::State { caller: vcpu, vcpus: self.vcpus, on: self.on, ram: self.memory.size() };
+        match psci::call(state, regs) {
+            Call::Return(value) => {
+                regs.set(Reg::X(0), value);
+                Resume::Advance
+            }
+            Call::Suspend => {
+                regs.set(Reg::X(0), 0);
+                self.wait(vcpu)
+            }
+            Call::Start(start) => {
+                self.on |= start.vcpu.bit();
+                self.effects.start = Some(start);
+                regs.set(Reg::X(0), 0);
+                Resume::Advance
+            }
+            Call::Off => {
+                self.on &= !vcpu.bit();
+                if self.on == 0 {
+                    self.effects.system = Some(SystemEvent::Off);
+                }
+                Resume::Off
+            }
+            Call::System(event) => {
+                self.on = 0;
+                self.effects.system = Some(event);
+                self.tell_console();
+                Resume::Off
+            }
+        }
+    }
+
+    fn tell_console(&mut self) {
+        self.console_waits = false;
+        self.effects.console = true;
+    }
+}
+
+/// The device tree: what every guest has, then each device's own node.
+fn describe(
+    tree: &mut Tree<'_>,
+    vcpus: usize,
+    ram: Range,
+    images: &Images<'_>,
+    placement: &Placement,
+    devices: &[&dyn Device],
+) -> Result<(), Full> {
+    tree.cells("#address-cells", &[2])?;
+    tree.cells("#size-cells", &[2])?;
+    tree.cells("interrupt-parent", &[GIC_PHANDLE])?;
+    tree.string("compatible", "linux,dummy-virt")?;
+    tree.string("model", "seL4 Rust VMM guest")?;
+    tree.node("chosen", |tree| {
+        tree.string("bootargs", images.bootargs)?;
+        tree.string("stdout-path", "/pl011@9000000")?;
+        if placement.initramfs.size == 0 {
+            return Ok(());
+        }
+        let Range { base, size } = placement.initramfs;
+        tree.property("linux,initrd-start", &base.to_be_bytes())?;
+        tree.property("linux,initrd-end", &(base + size).to_be_bytes())
+    })?;
+    tree.node_at("memory", map::RAM_BASE, |tree| {
+        tree.string("device_type", "memory")?;
+        tree.reg(&[ram])
+    })?;
+    tree.node("cpus", |tree| {
+        tree.cells("#address-cells", &[1])?;
+        tree.cells("#size-cells", &[0])?;
+        (0..vcpus).try_for_each(|n| {
+            tree.node_at("cpu", n as u64, |tree| {
+                tree.string("device_type", "cpu")?;
+                tree.string("compatible", "arm,armv8")?;
+                tree.string("enable-method", "psci")?;
+                tree.cells("reg", &[n as u32])
+            })
+        })
+    })?;
+    tree.node("psci", |tree| {
+        tree.strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])?;
+        tree.string("method", "smc")
+    })?;
+    tree.node("timer", |tree| {
+        tree.string("compatible", "arm,armv8-timer")?;
+        tree.interrupts(&[Interrupt::timer(map::VTIMER_INTID, vcpus)])?;
+        tree.string("interrupt-names", "virt")?;
+        tree.flag("always-on")
+    })?;
+    tree.node_at("intc", map::GICD.base, |tree| {
+        tree.string("compatible", "arm,cortex-a15-gic")?;
+        tree.reg(&[map::GICD, map::GICC])?;
+        tree.flag("interrupt-controller")?;
+        tree.cells("#interrupt-cells", &[3])?;
+        tree.cells("phandle", &[GIC_PHANDLE])
+    })?;
+    tree.node("apb-pclk", |tree| {
+        tree.string("compatible", "fixed-clock")?;
+        tree.cells("#clock-cells", &[0])?;
+        tree.cells("clock-frequency", &[PERIPHERAL_CLOCK])?;
+        tree.cells("phandle", &[CLOCK_PHANDLE])
+    })?;
+    devices.iter().try_for_each(|device| device.describe(tree))?;
+    if images.dtb_fragment.is_empty() {
+        return Ok(());
+    }
+    tree.merge(&Fdt::new(images.dtb_fragment).map_err(|_| Full)?)
+}
+
+/// Moves the value of a load or store between the guest's register and `target`. `None` if no register is there.
+fn transfer<T>(
+    access: Access,
+    regs: &mut impl Regs,
+    target: &mut T,
+    read: impl FnOnce(&mut T) -> Option<u64>,
+    write: impl FnOnce(&mut T, u64) -> Option<()>,
+) -> Option<()> {
+    if access.write {
+        write(target, access.width.truncate(regs.get_x(access.register)))
+    } else {
+        let value = read(target);
+        regs.set_x(access.register, access.extend(value.unwrap_or(0)));
+        value.map(|_| ())
+    }
+}
+
+fn on_device(device: &mut impl Device, offset: u64, access: Access, regs: &mut impl Regs) -> Option<()> {
+    let width = access.width;
+    transfer(access, regs, device, |d| d.read(offset, width), |d, value| d.write(offset, width, value))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The registers of the vCPU that exited: fetched when asked for, stored when it is resumed.
+//!
+//! The kernel transfers a prefix of its list of registers, so the cache is one: what is known, and how much of it changed.
+
+use sel4_microkit::{REGISTER_COUNT, Register, Vcpu, VcpuReg};
+use vmm_core::{Reg, Regs, SysReg};
+
+/// Every instruction that exits and is skipped has this many bytes; AArch32 is not emulated.
+const INSTRUCTION: u64 = 4;
+
+/// The vCPU's registers.
+pub struct Registers {
+    vcpu: Vcpu,
+    words: [u64; REGISTER_COUNT],
+    /// How many of `words` are known; the program counter may be known besides.
+    known: usize,
+    pc_known: bool,
+    /// How many of `words` are to be stored.
+    changed: usize,
+}
+
+impl Registers {
+    /// The registers of `vcpu`, which has exited.
+    pub fn new(vcpu: Vcpu) -> Self {
+        Self { vcpu, words: [0; REGISTER_COUNT], known: 0, pc_known: false, changed: 0 }
+    }
+
+    /// The program counter came with the exit.
+    pub fn know_pc(&mut self, pc: u64) {
+        self.words[Register::Pc as usize] = pc;
+        self.pc_known = true;
+    }
+
+    /// Whether any register changed.
+    pub fn changed(&self) -> bool {
+        self.changed > 0
+    }
+
+    /// Resumes the vCPU behind the instruction that exited.
+    pub fn advance(&mut self) {
+        let pc = self.get(Reg::Pc).wrapping_add(INSTRUCTION);
+        self.set(Reg::Pc, pc);
+        self.resume();
+    }
+
+    /// Stores what changed and resumes the vCPU.
+    pub fn resume(&self) {
+        let tcb = self.vcpu.tcb();
+        match self.changed {
+            1 => tcb.resume_at(self.words[0]),
+            // Cannot fail: the vCPU exists, and the registers are as many as it has.
+            count => tcb.write_registers(true, &self.words[..count]).unwrap_or(()),
+        }
+    }
+
+    /// Makes the first `count` registers known.
+    fn fetch(&mut self, count: usize) {
+        if count <= self.known {
+            return;
+        }
+        let (known, changed) = (self.known.max(usize::from(self.pc_known)), self.words);
+        // Cannot fail: as in `resume`.
+        let _ = self.vcpu.tcb().read_registers(&mut self.words[..count]);
+        // What was known may have changed since.
+        self.words[..known].copy_from_slice(&changed[..known]);
+        self.known = count;
+    }
+}
+
+impl Regs for Registers {
+    fn get(&mut self, reg: Reg) -> u64 {
+        let place = match place(reg) {
+            Ok(place) => place,
+            // Cannot fail: the vCPU exists.
+            Err(register) => return self.vcpu.read_reg(register).unwrap_or(0),
+        };
+        if place > 0 || !self.pc_known {
+            self.fetch(place + 1);
+        }
+        self.words[place]
+    }
+
+    fn set(&mut self, reg: Reg, value: u64) {
+        let place = match place(reg) {
+            Ok(place) => place,
+            // Cannot fail: the vCPU exists.
+            Err(register) => return self.vcpu.write_reg(register, value).unwrap_or(()),
+        };
+        if place == 0 {
+            self.pc_known = true;
+        } else {
+            // All registers before this one are stored with it.
+            self.fetch(place + 1);
+        }
+        self.words[place] = value;
+        self.changed = self.changed.max(place + 1);
+    }
+}
+
+/// The place of a register in the kernel's list, or the vCPU's system register.
+fn place(reg: Reg) -> Result<usize, VcpuReg> {
+    match reg {
+        Reg::Pc => Ok(Register::Pc as usize),
+        Reg::Spsr => Ok(Register::Spsr as usize),
+        // There is none above 30; the machine does not ask for one.
+        Reg::X(n) => Ok(Register::x(n).map_or(0, |register| register as usize)),
+        Reg::Sys(register) => Err(match register {
+            SysReg::Sctlr => VcpuReg::Sctlr,
+            SysReg::Vbar => VcpuReg::Vbar,
+            SysReg::Esr => VcpuReg::Esr,
+            SysReg::Far => VcpuReg::Far,
+            SysReg::Elr => VcpuReg::Elr,
+            SysReg::Spsr => VcpuReg::Spsr,
+        }),
+    }
+}
