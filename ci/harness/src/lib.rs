@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! Starts QEMU and drives its serial console: boot tests, benchmarks, and `make run`.
+//!
+//! Two rules. Whatever is started is ended, however the harness itself ends ([`machine`]). And a failure is explained by
+//! what is printed with it: the expectation's name, its time limit, and the end of the transcript.
+
+pub mod bench;
+pub mod boot_tests;
+pub mod machine;
+pub mod probe;
+pub mod qemu;
+pub mod run;
+pub mod size;
+pub mod transcript;

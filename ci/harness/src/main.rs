@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The command: `harness test`, `harness bench`, `harness run`. The Makefile calls it.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use harness::machine::Stop;
+use harness::qemu::Qemu;
+use harness::{bench, boot_tests, run};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs the system on QEMU: tests it, measures it, or lets you use it.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Args)]
+struct Target {
+    /// QEMU's executable.
+    #[arg(long, default_value = "qemu-system-aarch64")]
+    qemu: String,
+    /// The board.
+    #[arg(long, default_value = "qemu_virt_aarch64")]
+    board: String,
+    /// The Microkit configuration.
+    #[arg(long, default_value = "debug")]
+    config: String,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Boots an image on this terminal. Ctrl-C or Ctrl-A x ends it; the status is QEMU's.
+    Run {
+        #[command(flatten)]
+        target: Target,
+        /// The image that bin/microkit made.
+        #[arg(long)]
+        image: PathBuf,
+    },
+    /// Runs boot tests: all, or those named.
+    Test {
+        #[command(flatten)]
+        target: Target,
+        /// Directory with loader.img, the image of system.xml, and tests/NAME/loader.img, that of ci/systems/NAME.xml.
+        #[arg(long)]
+        images: PathBuf,
+        /// The probe guest.
+        #[arg(long)]
+        probe: PathBuf,
+        /// Directory for transcripts.
+        #[arg(long, default_value = "build/logs")]
+        logs: PathBuf,
+        /// Skips what needs an image, for this reason.
+        #[arg(long)]
+        without_sdk: Option<String>,
+        /// Names of tests.
+        names: Vec<String>,
+    },
+    /// Measures boot time and sizes; fails if a limit is exceeded.
+    Bench {
+        #[command(flatten)]
+        target: Target,
+        /// The image of ci/systems/bench.xml; without it only bare QEMU is timed.
+        #[arg(long)]
+        image: Option<PathBuf>,
+        /// The Linux guest's kernel.
+        #[arg(long)]
+        kernel: PathBuf,
+        /// The Linux guest's initramfs, with /origin.
+        #[arg(long)]
+        initramfs: PathBuf,
+        /// Directory with the PDs' ELF files.
+        #[arg(long)]
+        programs: PathBuf,
+        /// The repository, whose lines are counted.
+        #[arg(long, default_value = ".")]
+        source: PathBuf,
+        /// Directory for transcripts.
+        #[arg(long, default_value = "build/logs")]
+        logs: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match act(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("harness: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does it; false if something failed and was reported.
+fn act(action: Action) -> Result<bool> {
+    match action {
+        Action::Run { target, image } => {
+            let qemu = Qemu { program: target.qemu };
+            run::run(&qemu, &target.board, &target.config, &image).map(|()| false)
+        }
+        Action::Test { target, images, probe, logs, without_sdk, names } => {
+            let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
+            let Target { board, config, .. } = target;
+            let setup = boot_tests::Setup { qemu, board, config, images, probe, logs, without_sdk, stop };
+            Ok(boot_tests::run(&setup, &names)?.failed == 0)
+        }
+        Action::Bench { target, image, kernel, initramfs, programs, source, logs } => {
+            let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
+            let Target { board, config, .. } = target;
+            bench::run(&bench::Setup { qemu, board, config, image, kernel, initramfs, programs, source, logs, stop })
+        }
+    }
+}

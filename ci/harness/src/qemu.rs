@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! QEMU's command lines.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+/// A QEMU executable.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// Its name or path.
+    pub program: String,
+}
+
+/// Where the console goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Standard input and output, and nothing else: for a [`crate::machine::Machine`].
+    Plain,
+    /// The user's terminal, with QEMU's monitor behind Ctrl-A and Ctrl-C ending the machine.
+    Terminal,
+}
+
+/// Makes virtual time a function of the instructions executed, 2 ns each, and skips over idle time: a run then repeats
+/// exactly, on any host.
+pub const COUNTED: [&str; 2] = ["-icount", "shift=1,sleep=off"];
+
+/// A board that QEMU does not emulate.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no QEMU machine for board {0}: `make run`, `test` and `bench` know qemu_virt_aarch64; deploy to others as board/{0}/README.md says"
+)]
+pub struct UnknownBoard(String);
+
+impl Qemu {
+    /// The machine that boots a Microkit image of `board` and `config`.
+    pub fn sel4(&self, board: &str, config: &str, image: &Path, console: Console) -> Result<Command, UnknownBoard> {
+        if board != "qemu_virt_aarch64" {
+            return Err(UnknownBoard(board.into()));
+        }
+        let mut command = self.command(console);
+        command.args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a53", "-m", "size=2G"]);
+        if config.starts_with("smp-") {
+            command.args(["-smp", "4"]);
+        }
+        let loader = format!("loader,file={},addr=0x70000000,cpu-num=0", image.display());
+        command.args(["-device", &loader]);
+        Ok(command)
+    }
+
+    /// The machine that our guests resemble, without a hypervisor: what transcripts and times are compared with.
+    pub fn bare(&self, kernel: &Path) -> Command {
+        let mut command = self.command(Console::Plain);
+        command.args(["-machine", "virt,gic-version=2", "-cpu", "cortex-a53", "-m", "256"]);
+        command.args([OsStr::new("-kernel"), kernel.as_os_str()]);
+        command
+    }
+
+    fn command(&self, console: Console) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(["-display", "none"]);
+        match console {
+            Console::Plain => command.args(["-monitor", "none", "-serial", "stdio"]),
+            Console::Terminal => command
+                .args(["-chardev", "stdio,id=terminal,mux=on,signal=on", "-serial", "chardev:terminal"])
+                .args(["-mon", "chardev=terminal,mode=readline"]),
+        };
+        command
+    }
+}
