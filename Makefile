@@ -8,11 +8,18 @@ BOARD ?= qemu_virt_aarch64#  a directory of board/, and a board of the SDK
 CONFIG ?= debug#  a configuration of the SDK: debug, release, benchmark, smp-debug, …
 SYSTEM ?= system.xml#  the system to build
 QEMU ?= qemu-system-aarch64#  the emulator
-MICROKIT_SDK ?= $(wildcard $(HOME)/microkit-sdk-2.3.0)#  the seL4 Microkit SDK 2.3.0
+MICROKIT_SDK ?= $(or $(wildcard $(HOME)/microkit-sdk-2.3.0),$(DEVSDK))#  the seL4 Microkit SDK 2.3.0, or devsdk
 CONFIGS ?= debug release#  what `make test` boots
 
+DEVSDK := $(CURDIR)/build/devsdk/microkit-sdk-devsdk
 TARGET := aarch64-unknown-none-softfloat
+ifeq ($(MICROKIT_SDK),$(DEVSDK))
+OUT := build/devsdk/$(BOARD)/$(CONFIG)
+IMAGE := loader-devsdk.img
+else
 OUT := build/$(BOARD)/$(CONFIG)
+IMAGE := loader.img
+endif
 export MICROKIT_SDK
 export MICROKIT_BOARD := $(BOARD)
 export MICROKIT_CONFIG := $(CONFIG)
@@ -28,22 +35,21 @@ GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/benc
 TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test bench clean help setup images lint host-test boot-test sdk FORCE
+.PHONY: all run test bench clean help setup images lint host-test boot-test conformance sdk FORCE
 
-all: $(OUT)/loader.img ## build the image of SYSTEM for BOARD and CONFIG (the default)
+all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
-run: $(OUT)/loader.img $(HARNESS) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
+run: $(OUT)/$(IMAGE) $(HARNESS) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
 	@$(HARNESS) run --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $<
 
-test: lint host-test ## check formatting, lint, run the host's tests, and boot every test system in each of CONFIGS
-ifeq ($(MICROKIT_SDK),)
-	@$(MAKE) --no-print-directory boot-test WITHOUT_SDK="no SDK: see 'The real SDK' in README.md"
-else
-	@for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test CONFIG=$$config || exit; done
-endif
+test: lint host-test ## check formatting, lint, run the host's tests, and boot the test systems on devsdk and on the SDK
+	@for sdk in $(sort $(DEVSDK) $(MICROKIT_SDK)); do \
+	    $(MAKE) --no-print-directory conformance MICROKIT_SDK=$$sdk || exit; \
+	    for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test MICROKIT_SDK=$$sdk CONFIG=$$config || exit; done; \
+	done
 
 bench: images ## measure boot time and sizes, and compare them with their limits
-	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $(OUT)/tests/bench/loader.img \
+	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $(OUT)/tests/bench/$(IMAGE) \
 	    --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio --programs $(OUT)
 
 setup: build/toolchain/env.mk ## install what is missing: Debian packages and the Rust target
@@ -71,6 +77,9 @@ $(TOOL) $(HARNESS) &: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target-dir $(HOST_DIR) -p vmm-tool -p harness
 
 sdk: $(TOOL)
+ifeq ($(MICROKIT_SDK),$(DEVSDK))
+	@CARGO_TARGET_DIR=$(HOST_DIR) devsdk/build
+endif
 	@$(TOOL) check-sdk --sdk "$(MICROKIT_SDK)" --board $(BOARD) --config $(CONFIG)
 
 # The guests ---------------------------------------------------------------------------------------------------------
@@ -96,7 +105,7 @@ $(OUT)/programs: sdk FORCE
 
 # $(1): the directory; $(2): the system's file. An image is packed again only if something in it changed.
 define image
-$(1)/loader.img: $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
+$(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
 	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --search-path build --output $(1) $(2)
 	@if [ ! -e $$@ ] || [ -n "$$$$(find $(1)/system.xml $(1)/config $(OUT)/*.elf build/guests -newer $$@ -print -quit)" ]; then \
 	    echo "packing $$@"; \
@@ -107,22 +116,24 @@ endef
 $(eval $(call image,$(OUT),$(SYSTEM)))
 $(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(test),ci/systems/$(test).xml)))
 
-images: $(OUT)/loader.img $(TESTS:%=$(OUT)/tests/%/loader.img) $(HARNESS)
+images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
 
 # The tests ----------------------------------------------------------------------------------------------------------
 
-lint: | build/toolchain/env.mk
+lint: sdk
 	cargo fmt --all --check
 	cargo clippy --quiet --target-dir $(HOST_DIR) --all-targets -- -D warnings
 	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -- -D warnings
-ifneq ($(MICROKIT_SDK),)
-	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS)) -- -D warnings
-endif
+	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p devsdk-kernel --features debug -- -D warnings
+	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS) devsdk-tests) -- -D warnings
 
 host-test: | build/toolchain/env.mk
 	cargo test --quiet --target-dir $(HOST_DIR)
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
 
-boot-test: $(if $(WITHOUT_SDK),$(HARNESS) build/guests/probe/Image,images)
-	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) \
-	    --probe build/guests/probe/Image $(if $(WITHOUT_SDK),--without-sdk "$(WITHOUT_SDK)") $(TEST)
+boot-test: images
+	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
+	    --probe build/guests/probe/Image --logs $(OUT)/logs $(TEST)
+
+conformance: sdk
+	CARGO_TARGET_DIR=$(PD_DIR) QEMU=$(QEMU) devsdk/tests/run

@@ -19,14 +19,14 @@ pub struct Setup {
     pub board: String,
     /// The Microkit configuration's name.
     pub config: String,
-    /// Holds `loader.img`, the image of `system.xml`, and `tests/NAME/loader.img`, that of `ci/systems/NAME.xml`.
+    /// Holds the image of `system.xml`, and in `tests/NAME` that of `ci/systems/NAME.xml`.
     pub images: PathBuf,
+    /// The file name of each image.
+    pub image: String,
     /// The probe, a flat binary.
     pub probe: PathBuf,
     /// Where transcripts go.
     pub logs: PathBuf,
-    /// Why there are no images, if there are none.
-    pub without_sdk: Option<String>,
     /// Ends the run.
     pub stop: Stop,
 }
@@ -34,20 +34,18 @@ pub struct Setup {
 /// A boot test.
 struct Test {
     name: &'static str,
-    /// Whether it boots an image made with the SDK.
-    sdk: bool,
     run: fn(&Setup) -> Result<()>,
 }
 
 const TESTS: &[Test] = &[
-    Test { name: "probe-bare", sdk: false, run: probe_bare },
-    Test { name: "probe", sdk: true, run: probe_on_sel4 },
-    Test { name: "probe-fault-log", sdk: true, run: probe_fault_log },
-    Test { name: "linux-shell", sdk: true, run: linux_shell },
-    Test { name: "linux-log", sdk: true, run: linux_log },
-    Test { name: "run-ctrl-c", sdk: true, run: run_ctrl_c },
-    Test { name: "run-ctrl-a-x", sdk: true, run: run_ctrl_a_x },
-    Test { name: "run-power-off", sdk: true, run: run_power_off },
+    Test { name: "probe-bare", run: probe_bare },
+    Test { name: "probe", run: probe_on_sel4 },
+    Test { name: "probe-fault-log", run: probe_fault_log },
+    Test { name: "linux-shell", run: linux_shell },
+    Test { name: "linux-log", run: linux_log },
+    Test { name: "run-ctrl-c", run: run_ctrl_c },
+    Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
+    Test { name: "run-power-off", run: run_power_off },
 ];
 
 /// What the probe prints on bare QEMU.
@@ -67,8 +65,6 @@ pub struct Count {
     pub passed: usize,
     /// Not as expected.
     pub failed: usize,
-    /// Not run.
-    pub skipped: usize,
 }
 
 /// The names of all tests.
@@ -83,11 +79,6 @@ pub fn run(setup: &Setup, chosen: &[String]) -> Result<Count> {
     }
     let mut count = Count::default();
     for test in TESTS.iter().filter(|test| chosen.is_empty() || chosen.iter().any(|name| name == test.name)) {
-        if let (true, Some(reason)) = (test.sdk, &setup.without_sdk) {
-            println!("{:<16} skipped  {reason}", test.name);
-            count.skipped += 1;
-            continue;
-        }
         let start = Instant::now();
         let result = (test.run)(setup);
         if setup.stop.is_set() {
@@ -106,7 +97,7 @@ pub fn run(setup: &Setup, chosen: &[String]) -> Result<Count> {
             }
         }
     }
-    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped);
+    println!("{} passed, {} failed", count.passed, count.failed);
     Ok(count)
 }
 
@@ -118,7 +109,7 @@ impl Setup {
     /// The image of `ci/systems/{system}.xml`, or of `system.xml`.
     fn image(&self, system: Option<&str>) -> Result<PathBuf> {
         let directory = system.map_or(self.images.clone(), |name| self.images.join("tests").join(name));
-        let image = directory.join("loader.img");
+        let image = directory.join(&self.image);
         ensure!(image.is_file(), "no image {}: `make test` builds it", image.display());
         Ok(image)
     }
@@ -268,14 +259,14 @@ mod tests {
             board: "b".into(),
             config: "c".into(),
             images: "/nonexistent".into(),
+            image: "loader.img".into(),
             probe: "/nonexistent".into(),
             logs: "/nonexistent".into(),
-            without_sdk: Some("no SDK".into()),
             stop: Stop::default(),
         };
         let error = run(&setup, &["linus".into()]).unwrap_err().to_string();
         assert!(error.starts_with("no boot test linus: there are probe-bare, "), "{error}");
-        let skipped = run(&setup, &["linux-shell".into(), "probe".into()]).unwrap();
-        assert_eq!(skipped, Count { skipped: 2, ..Count::default() });
+        let failed = run(&setup, &["linux-shell".into(), "probe".into()]).unwrap();
+        assert_eq!(failed, Count { failed: 2, ..Count::default() }, "no image is a failure");
     }
 }

@@ -45,18 +45,18 @@ enum Action {
     Test {
         #[command(flatten)]
         target: Target,
-        /// Directory with loader.img, the image of system.xml, and tests/NAME/loader.img, that of ci/systems/NAME.xml.
+        /// Directory with the image of system.xml, and in tests/NAME that of ci/systems/NAME.xml.
         #[arg(long)]
         images: PathBuf,
+        /// The file name of each image.
+        #[arg(long, default_value = "loader.img")]
+        image: String,
         /// The probe guest.
         #[arg(long)]
         probe: PathBuf,
         /// Directory for transcripts.
         #[arg(long, default_value = "build/logs")]
         logs: PathBuf,
-        /// Skips what needs an image, for this reason.
-        #[arg(long)]
-        without_sdk: Option<String>,
         /// Names of tests.
         names: Vec<String>,
     },
@@ -103,10 +103,10 @@ fn act(action: Action) -> Result<bool> {
             let qemu = Qemu { program: target.qemu };
             run::run(&qemu, &target.board, &target.config, &image).map(|()| false)
         }
-        Action::Test { target, images, probe, logs, without_sdk, names } => {
+        Action::Test { target, images, image, probe, logs, names } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
             let Target { board, config, .. } = target;
-            let setup = boot_tests::Setup { qemu, board, config, images, probe, logs, without_sdk, stop };
+            let setup = boot_tests::Setup { qemu, board, config, images, image, probe, logs, stop };
             Ok(boot_tests::run(&setup, &names)?.failed == 0)
         }
         Action::Bench { target, image, kernel, initramfs, programs, source, logs } => {
