@@ -132,7 +132,7 @@ pub enum Problem {
     // Images.
     #[error("{role} `{region}` has no prefill_path; remedy: add prefill_path=\"FILE\" to the region")]
     ImageUnnamed { role: Role, region: String },
-    #[error("no file `{path}` in {dirs}; remedy: build it (`make guests`), or correct prefill_path")]
+    #[error("no file `{path}` in {dirs}; remedy: build it, or correct prefill_path")]
     ImageMissing { path: String, dirs: String },
     #[error("`{path}` is empty; remedy: build it again, or correct prefill_path")]
     ImageEmpty { path: String },
