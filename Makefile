@@ -3,15 +3,21 @@
 
 # `make help` lists what can be asked for.
 
-# Variables: [name] [default] [what it is], for `make help`.
+# What `make help` says of a variable stands behind it.
+VARIABLES := BOARD CONFIG SYSTEM QEMU MICROKIT_SDK CONFIGS TEST
 BOARD ?= qemu_virt_aarch64#  a directory of board/, and a board of the SDK
 CONFIG ?= debug#  a configuration of the SDK: debug, release, benchmark, smp-debug, …
 SYSTEM ?= system.xml#  the system to build
 QEMU ?= qemu-system-aarch64#  the emulator
 MICROKIT_SDK ?= $(or $(wildcard $(HOME)/microkit-sdk-2.3.0),$(DEVSDK))#  the seL4 Microkit SDK 2.3.0, or devsdk
-CONFIGS ?= debug release#  what `make test` boots
+CONFIGS ?= debug release#  the configurations that `make test` boots
+TEST ?=#  the boot tests to run, if not all
 
 DEVSDK := $(CURDIR)/build/devsdk/microkit-sdk-devsdk
+# Set to nothing, on the command line, is as good as not set.
+ifeq ($(MICROKIT_SDK),)
+override MICROKIT_SDK := $(DEVSDK)
+endif
 TARGET := aarch64-unknown-none-softfloat
 ifeq ($(MICROKIT_SDK),$(DEVSDK))
 OUT := build/devsdk/$(BOARD)/$(CONFIG)
@@ -59,9 +65,9 @@ clean: ## remove everything built and downloaded
 
 help: ## say this
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/  \1|\2/p' Makefile | column -ts'|'
-	@echo 'Variables, with their defaults:'
-	@sed -n 's/^\([A-Z_]*\) ?= \(.*\)#  \(.*\)/  \1|\2|\3/p' Makefile | column -ts'|'
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{ printf "  %-12s %s\n", $$1, $$2 }'
+	@echo 'Variables, with their values:'
+	@$(foreach v,$(VARIABLES),printf '  %-12s %s: %s\n' $(v) "$$(sed -n 's/^$(v) ?=.*#  //p' Makefile)" '$(or $($(v)),none)';)
 
 # The tools ----------------------------------------------------------------------------------------------------------
 
@@ -120,20 +126,20 @@ images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
 
 # The tests ----------------------------------------------------------------------------------------------------------
 
-lint: sdk
+lint: sdk ## check formatting, and lint for the host and the target
 	cargo fmt --all --check
 	cargo clippy --quiet --target-dir $(HOST_DIR) --all-targets -- -D warnings
 	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -- -D warnings
 	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p devsdk-kernel --features debug -- -D warnings
 	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS) devsdk-tests) -- -D warnings
 
-host-test: | build/toolchain/env.mk
+host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 	cargo test --quiet --target-dir $(HOST_DIR)
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
 
-boot-test: images
+boot-test: images ## boot the test systems, or those named by TEST, with one SDK and CONFIG
 	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
 	    --probe build/guests/probe/Image --logs $(OUT)/logs $(TEST)
 
-conformance: sdk
+conformance: sdk ## compare what domains see with what they saw on the real SDK
 	CARGO_TARGET_DIR=$(PD_DIR) QEMU=$(QEMU) devsdk/tests/run
