@@ -173,9 +173,11 @@ impl Machine {
         let name = ptsname(&master, Vec::new()).map_err(io::Error::from)?;
         let terminal = File::options().read(true).write(true).open(name.to_string_lossy().as_ref())?;
         command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
-        // SAFETY: between fork and exec only two system calls are made; neither allocates nor takes a lock.
+        // SAFETY: between fork and exec only system calls are made, none of which allocates or takes a lock.
         unsafe {
             command.pre_exec(|| {
+                // A shell starts what it runs in the background with this signal ignored, which is inherited.
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
                 rustix::process::setsid()?;
                 Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
             })

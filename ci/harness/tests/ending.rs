@@ -155,7 +155,7 @@ impl Fake {
 
 #[test]
 fn a_runner_that_is_stopped_or_killed_leaves_nothing() {
-    for signal in ["INT", "TERM", "HUP", "KILL"] {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGKILL] {
         let fake = Fake::new(&format!("runner-{signal}"));
         let mut command = fake.command("test");
         command
@@ -168,11 +168,12 @@ fn a_runner_that_is_stopped_or_killed_leaves_nothing() {
         let mut runner = command.arg("probe-bare").spawn().unwrap();
         let qemu = fake.started();
         assert!(lives(&qemu));
-        assert!(Command::new("kill").args(["-s", signal, &runner.id().to_string()]).status().unwrap().success());
+        // SAFETY: sends a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(runner.id().cast_signed(), signal) }, 0);
         let status = runner.wait().unwrap();
-        assert_eq!(status.signal().is_some(), signal == "KILL", "{signal}: {status}");
+        assert_eq!(status.signal().is_some(), signal == libc::SIGKILL, "signal {signal}: {status}");
         assert!(!status.success());
-        until(&format!("SIG{signal} left QEMU running"), || !lives(&qemu));
+        until(&format!("signal {signal} left QEMU running"), || !lives(&qemu));
     }
 }
 
