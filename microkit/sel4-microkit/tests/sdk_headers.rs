@@ -141,6 +141,9 @@ fn the_numbers_are_those_of_the_sdks_headers() {
                     continue;
                 }
             };
+            if !kernel.include().join("sel4/sel4.h").is_file() {
+                return println!("skipped: {} is devsdk, which has no C headers", directory.display());
+            }
             kernel.constants().unwrap_or_else(|error| panic!("{error}"));
             let messages = compile(&kernel, &program(&kernel));
             assert!(messages.is_empty(), "{board} {config}:\n{messages}");
