@@ -60,7 +60,8 @@ impl Qemu {
 
     fn command(&self, console: Console) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["-display", "none"]);
+        // Not even the network interface that QEMU adds by itself, whose firmware is a package of its own.
+        command.args(["-display", "none", "-nic", "none"]);
         match console {
             Console::Plain => command.args(["-monitor", "none", "-serial", "stdio"]),
             Console::Terminal => command
