@@ -15,7 +15,7 @@ use config::{FILE_SIZE, Record, Window};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sel4_microkit::{Channel, var};
 
 pub use log::Log;
@@ -61,6 +61,21 @@ pub unsafe fn words(window: Window) -> &'static [AtomicU64] {
     // SAFETY: the caller's promise gives memory of this size for good, not at address 0; the alignment is checked. Any bits
     // are an AtomicU64, and whoever else writes to them does no harm.
     unsafe { slice::from_raw_parts(start, window.size as usize / size_of::<AtomicU64>()) }
+}
+
+/// As [`words`], in words of 32 bits: what a guest reads as registers. The memory may be mapped uncached, where only plain
+/// loads and stores are allowed.
+///
+/// # Safety
+/// As for [`words`], but for the kind of memory.
+#[must_use]
+pub unsafe fn words32(window: Window) -> &'static [AtomicU32] {
+    let start = with_exposed_provenance::<AtomicU32>(window.vaddr as usize);
+    if window.is_empty() || !start.is_aligned() {
+        return &[];
+    }
+    // SAFETY: as in `words`.
+    unsafe { slice::from_raw_parts(start, window.size as usize / size_of::<AtomicU32>()) }
 }
 
 /// The bytes of an image; none if the window is empty.

@@ -8,7 +8,7 @@ use core::fmt;
 use queue::serial::Client;
 use sel4_microkit::{Channel, debug_println, pd_name};
 
-/// Where a driver's messages go: to the serial PD if the system says so, and to the kernel's debug output if there is one.
+/// Where a driver's messages go: to the serial PD if the system says so, else to the kernel's debug output if there is one.
 pub struct Log(Option<(Client<'static>, Channel)>);
 
 impl Log {
@@ -25,13 +25,14 @@ impl Log {
 
     /// Sends a line.
     pub fn line(&mut self, message: fmt::Arguments<'_>) {
-        debug_println!("{}: {message}", pd_name());
-        if let Some((client, channel)) = &mut self.0 {
-            // Fails only if the other end broke the rules, and then nobody reads the log.
-            let _ = client.log(message);
-            if client.wake_wanted() {
-                channel.notify();
-            }
+        let Some((client, channel)) = &mut self.0 else {
+            debug_println!("{}: {message}", pd_name());
+            return;
+        };
+        // Fails only if the other end broke the rules, and then nobody reads the log.
+        let _ = client.log(message);
+        if client.wake_wanted() {
+            channel.notify();
         }
     }
 }

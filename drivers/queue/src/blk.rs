@@ -13,7 +13,7 @@
 //! | head | id, operation, number of segments; first sector; segment or number of sectors; segment |
 //! | continuation | four segments |
 //!
-//! A segment is one word: the offset into the window in bits 0 to 39, the length in bits 40 to 63, in bytes.
+//! A segment is one word: see [`Segment`].
 //!
 //! # Who checks what
 //! The ends check that records are well formed; one that no correct peer writes is [`Broken`]. The driver checks segments
@@ -21,7 +21,9 @@
 //! completion is one that it waits for. Requests may complete in any order. There are never more under way than the ring
 //! of completions holds, so that a correct driver never waits for room.
 
+pub use crate::segment::{MAX_SEGMENT_LEN, MAX_WINDOW, Segment};
 use crate::{AtomicU64, Broken, Consumer, Producer, PushError, TooSmall, ring};
+use core::mem::take;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 /// Size of the smallest region of a link, in bytes. It holds 64 requests of up to two segments.
@@ -30,38 +32,12 @@ pub const MIN_SIZE: usize = 0x1000;
 pub const SECTOR: u32 = 512;
 /// Most segments of a request.
 pub const MAX_SEGMENTS: usize = 126;
-/// Length of the longest segment, in bytes: 24 bits, in whole pages.
-pub const MAX_SEGMENT_LEN: u32 = 0xff_f000;
-/// Size of the largest window, in bytes.
-pub const MAX_WINDOW: u64 = 1 << OFFSET_BITS;
-
-const OFFSET_BITS: u32 = 40;
 /// Words of a record of the request ring.
 const RECORD: usize = 4;
 /// Segments in a head record.
 const HEAD_SEGMENTS: usize = 2;
 /// Words before the rings.
 const HEADER: usize = 8;
-
-/// Part of the client's window.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Segment {
-    /// Where it begins in the window, in bytes; less than [`MAX_WINDOW`].
-    pub offset: u64,
-    /// Its length in bytes, at most [`MAX_SEGMENT_LEN`].
-    pub len: u32,
-}
-
-impl Segment {
-    fn pack(self) -> Option<u64> {
-        (self.offset < MAX_WINDOW && self.len <= MAX_SEGMENT_LEN)
-            .then(|| self.offset | u64::from(self.len) << OFFSET_BITS)
-    }
-
-    fn unpack(word: u64) -> Self {
-        Self { offset: word & (MAX_WINDOW - 1), len: (word >> OFFSET_BITS) as u32 }
-    }
-}
 
 /// What to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -293,6 +269,8 @@ pub struct Client<'a> {
     requests: Producer<'a, RECORD>,
     completions: Consumer<'a, 1>,
     under_way: usize,
+    /// Whether the driver has still to be asked whether it sleeps.
+    submitted: bool,
 }
 
 /// Why a request was not taken.
@@ -320,6 +298,7 @@ impl<'a> Client<'a> {
             requests: Producer::new(layout.requests)?,
             completions: Consumer::new(layout.completions)?,
             under_way: 0,
+            submitted: false,
         })
     }
 
@@ -343,6 +322,14 @@ impl<'a> Client<'a> {
     #[must_use]
     pub fn under_way(&self) -> usize {
         self.under_way
+    }
+
+    /// Whether there is room for a request of any size.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn has_room(&self) -> Result<bool, Broken> {
+        Ok(self.under_way < self.completions.capacity() && self.requests.free()? >= records(MAX_SEGMENTS))
     }
 
     /// Hands over a request, if there is room for all of it.
@@ -375,6 +362,7 @@ impl<'a> Client<'a> {
             PushError::Broken => SubmitError::Broken,
         })?;
         self.under_way += 1;
+        self.submitted = true;
         Ok(())
     }
 
@@ -396,7 +384,7 @@ impl<'a> Client<'a> {
     /// Whether the driver must be notified; asked after a batch of requests. `true` counts as told.
     #[must_use]
     pub fn wake_wanted(&mut self) -> bool {
-        self.requests.wake_wanted()
+        take(&mut self.submitted) && self.requests.wake_wanted()
     }
 }
 
@@ -429,6 +417,8 @@ pub struct Server<'a> {
     info: &'a [AtomicU64; 4],
     requests: Consumer<'a, RECORD>,
     completions: Producer<'a, 1>,
+    /// Whether the client has still to be asked whether it sleeps.
+    completed: bool,
 }
 
 impl<'a> Server<'a> {
@@ -443,6 +433,7 @@ impl<'a> Server<'a> {
             info: layout.info,
             requests: Consumer::new(layout.requests)?,
             completions: Producer::new(layout.completions)?,
+            completed: false,
         })
     }
 
@@ -487,6 +478,7 @@ impl<'a> Server<'a> {
     /// # Errors
     /// [`Broken`].
     pub fn complete(&mut self, completion: Completion) -> Result<(), Broken> {
+        self.completed = true;
         self.completions.push(&[completion.pack()]).map_err(|_| Broken)
     }
 
@@ -498,6 +490,6 @@ impl<'a> Server<'a> {
     /// Whether the client must be notified; asked after a batch of completions. `true` counts as told.
     #[must_use]
     pub fn wake_wanted(&mut self) -> bool {
-        self.completions.wake_wanted()
+        take(&mut self.completed) && self.completions.wake_wanted()
     }
 }

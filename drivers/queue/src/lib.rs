@@ -4,8 +4,8 @@
 //! Shared-memory queues between protection domains.
 //!
 //! A queue is a ring of fixed-size records with one producer and one consumer, in memory that both sides may write. Each
-//! side has a handle, [`Producer`] or [`Consumer`], which copies records in or out. [`serial`] and [`blk`] lay out such rings
-//! as the link between a client and a driver of that class.
+//! side has a handle, [`Producer`] or [`Consumer`], which copies records in or out. [`serial`], [`blk`], [`net`]
+//! and [`rng`] lay out such rings as the link between a client and a driver of that class.
 //!
 //! # What a hostile peer can do
 //! The peer may write anything to the memory at any time. It can lose or forge its own records, and cause needless
@@ -30,7 +30,11 @@
 #![forbid(unsafe_code)]
 
 pub mod blk;
+pub mod cells;
+pub mod net;
 mod ring;
+pub mod rng;
+mod segment;
 pub mod serial;
 
 /// The cells of the shared memory; under `cfg(loom)`, the model checker's.

@@ -101,9 +101,13 @@ impl<'a, const N: usize> Ring<'a, N> {
         })
     }
 
-    /// The record that a handle's own index selects.
+    /// The place of the record that a handle's own index selects.
+    fn place(&self, index: u64) -> usize {
+        index as usize & (self.records.len() - 1)
+    }
+
     fn record(&self, index: u64) -> &'a [AtomicU64; N] {
-        &self.records[index as usize & (self.records.len() - 1)]
+        &self.records[self.place(index)]
     }
 
     /// How many records lie between the two indices.
@@ -179,6 +183,11 @@ impl<'a, const N: usize> Producer<'a, N> {
         }
         self.ring.pushed.store(self.pushed, Release);
         Ok(())
+    }
+
+    /// The place, less than the capacity, of the next record. Links use it to keep a buffer beside each record.
+    pub(crate) fn place(&self) -> usize {
+        self.ring.place(self.pushed)
     }
 
     /// Number of records that the consumer has not yet taken.
@@ -258,13 +267,30 @@ impl<'a, const N: usize> Consumer<'a, N> {
     /// # Errors
     /// [`Broken`].
     pub fn pop(&mut self) -> Result<Option<[u64; N]>, Broken> {
+        let record = self.peek()?;
+        if record.is_some() {
+            self.advance();
+        }
+        Ok(record)
+    }
+
+    /// Copies the oldest record and leaves it, and so the buffer at its place, to this side.
+    pub(crate) fn peek(&self) -> Result<Option<[u64; N]>, Broken> {
         if self.is_empty()? {
             return Ok(None);
         }
-        let record = self.ring.record(self.popped).each_ref().map(|cell| cell.load(Relaxed));
+        Ok(Some(self.ring.record(self.popped).each_ref().map(|cell| cell.load(Relaxed))))
+    }
+
+    /// The place, less than the capacity, of the oldest record.
+    pub(crate) fn place(&self) -> usize {
+        self.ring.place(self.popped)
+    }
+
+    /// Takes the oldest record, which [`Self::peek`] has found.
+    pub(crate) fn advance(&mut self) {
         self.popped = self.popped.wrapping_add(1);
         self.ring.popped.store(self.popped, Release);
-        Ok(Some(record))
     }
 
     /// Number of records that can be popped now.

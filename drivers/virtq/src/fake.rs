@@ -105,6 +105,13 @@ impl Fake {
         self.0.borrow_mut().refuses_reset = true;
     }
 
+    /// Changes the configuration from `offset` on, and tells the driver.
+    pub fn change_config(&self, offset: usize, bytes: &[u8]) {
+        let mut state = self.0.borrow_mut();
+        state.config[offset..offset + bytes.len()].copy_from_slice(bytes);
+        state.cause |= 2;
+    }
+
     /// Makes the device ask for a reset (2.1.2).
     pub fn fail(&self) {
         let mut state = self.0.borrow_mut();

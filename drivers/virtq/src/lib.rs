@@ -21,6 +21,8 @@
 extern crate std;
 
 mod dma;
+#[cfg(target_os = "none")]
+pub mod domain;
 #[cfg(feature = "fake")]
 pub mod fake;
 mod mmio;
@@ -29,5 +31,5 @@ mod transport;
 
 pub use dma::{Dma, NoMemory, Shared};
 pub use mmio::{Block, Mmio};
-pub use queue::{Broken, Chain, Completion, Queue, Segment, TooLong};
-pub use transport::{Device, Error, Features, Registers};
+pub use queue::{Broken, Chain, Completion, Ledger, Queue, Segment, TooLong, Window};
+pub use transport::{Cause, Device, Error, Features, Registers};

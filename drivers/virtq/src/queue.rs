@@ -34,6 +34,29 @@ pub struct Segment {
     pub len: u32,
 }
 
+/// Physically contiguous memory of a client, parts of which its requests name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Window {
+    paddr: u64,
+    size: u64,
+}
+
+impl Window {
+    /// The memory at physical address `paddr`, if it has an address and its end has one.
+    #[must_use]
+    pub fn new(paddr: u64, size: u64) -> Option<Self> {
+        paddr.checked_add(size).filter(|_| paddr != 0).map(|_| Self { paddr, size })
+    }
+
+    /// The `len` bytes at `offset` in the window, if there are any and they lie in it.
+    #[must_use]
+    pub fn segment(self, offset: u64, len: u32) -> Option<Segment> {
+        let end = offset.checked_add(len.into())?;
+        let paddr = self.paddr.checked_add(offset)?;
+        (len > 0 && end <= self.size).then_some(Segment { paddr, len })
+    }
+}
+
 /// A chain that the device has used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Completion {
@@ -67,6 +90,29 @@ pub(crate) struct Addresses {
     pub device: u64,
 }
 
+/// What a queue of `N` chains notes of them. It is not in the queue itself, to keep that small enough for a stack.
+#[derive(Clone, Debug)]
+pub struct Ledger<const N: usize> {
+    /// Chains that the device has not got: as many entries as are free.
+    stack: [u16; N],
+    /// For each chain, how many bytes the device may write; none if the device has not got it.
+    writable: [Option<u32>; N],
+}
+
+impl<const N: usize> Ledger<N> {
+    /// A ledger for one queue.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { stack: [0; N], writable: [None; N] }
+    }
+}
+
+impl<const N: usize> Default for Ledger<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A queue of `N` chains, a power of two, of up to `S` segments each. With more than one segment the device must have
 /// [`Features::INDIRECT_DESC`](crate::Features::INDIRECT_DESC).
 pub struct Queue<'a, const N: usize, const S: usize> {
@@ -87,11 +133,9 @@ pub struct Queue<'a, const N: usize, const S: usize> {
     pub(crate) addresses: Addresses,
     pub(crate) event_idx: bool,
 
-    /// Chains that the device has not got: the first `free` entries.
-    stack: [u16; N],
+    ledger: &'a mut Ledger<N>,
+    /// How many chains the device has not got.
     free: usize,
-    /// For each chain, how many bytes the device may write; none if the device has not got it.
-    writable: [Option<u32>; N],
     /// Chains submitted, published, and popped so far.
     submitted: u16,
     published: u16,
@@ -110,7 +154,7 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
     ///
     /// # Errors
     /// [`NoMemory`].
-    pub fn new(dma: &mut Dma<'a>) -> Result<Self, NoMemory> {
+    pub fn new(dma: &mut Dma<'a>, ledger: &'a mut Ledger<N>) -> Result<Self, NoMemory> {
         // A part that begins where another ends, and is aligned there, follows it without a gap.
         let (descriptors, descriptors_paddr) = dma.take::<Descriptor>(N, LINE)?;
         let (driver, driver_paddr) = dma.take::<AtomicU16>(N + 3, LINE)?;
@@ -136,9 +180,8 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
             available_event,
             addresses: Addresses { descriptors: descriptors_paddr, driver: driver_paddr, device: device_paddr },
             event_idx: false,
-            stack: [0; N],
+            ledger,
             free: 0,
-            writable: [None; N],
             submitted: 0,
             published: 0,
             popped: 0,
@@ -158,11 +201,11 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
             // Of a direct chain, the address is written with its segment.
             descriptor[0].store(self.tables_paddr + id * (Self::TABLE * size_of::<Descriptor>()) as u64, Relaxed);
         }
-        for (id, entry) in (0..Self::SIZE).zip(&mut self.stack) {
+        for (id, entry) in (0..Self::SIZE).zip(&mut self.ledger.stack) {
             *entry = id;
         }
         self.free = N;
-        self.writable = [None; N];
+        self.ledger.writable = [None; N];
         (self.submitted, self.published, self.popped) = (0, 0, 0);
     }
 
@@ -174,7 +217,7 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
 
     /// Begins a chain, if one is free.
     pub fn begin(&mut self) -> Option<Chain<'_, 'a, N, S>> {
-        let id = *self.stack.get(self.free.checked_sub(1)?)?;
+        let id = *self.ledger.stack.get(self.free.checked_sub(1)?)?;
         Some(Chain { queue: self, id, len: 0, writable: 0, last: [0; 2] })
     }
 
@@ -204,37 +247,44 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
     /// # Errors
     /// [`Broken`]: the device must be reset.
     pub fn pop(&mut self) -> Result<Option<Completion>, Broken> {
-        if self.is_idle()? {
+        if self.used()? == 0 {
             return Ok(None);
         }
         let [id, written] = self.used[usize::from(self.popped) % N].each_ref().map(|word| word.load(Relaxed));
         let id = id as usize;
-        let entry = self.writable.get_mut(id).ok_or(Broken)?;
+        let entry = self.ledger.writable.get_mut(id).ok_or(Broken)?;
         if written > entry.take().ok_or(Broken)? {
             return Err(Broken);
         }
-        self.stack[self.free] = id as u16;
+        self.ledger.stack[self.free] = id as u16;
         self.free += 1;
         self.popped = self.popped.wrapping_add(1);
         Ok(Some(Completion { id, written }))
     }
 
-    /// Whether the device has used nothing that is not yet popped.
-    fn is_idle(&self) -> Result<bool, Broken> {
+    /// How many chains the device has used that are not yet popped.
+    fn used(&self) -> Result<u16, Broken> {
         // Acquire: the device's writes to a chain come before the loads of its element and contents.
         let used = self.used_index.load(Acquire).wrapping_sub(self.popped);
-        if used > self.published.wrapping_sub(self.popped) { Err(Broken) } else { Ok(used == 0) }
+        if used > self.published.wrapping_sub(self.popped) { Err(Broken) } else { Ok(used) }
     }
 
     /// Asks for an interrupt when the device uses the next chain. `false` if it has used one already, or is broken: then
     /// no interrupt may come.
     pub fn sleep(&mut self) -> bool {
+        self.sleep_for(1)
+    }
+
+    /// As [`Self::sleep`], for the device to use `count` chains more than were popped: at least one, and at most as many as
+    /// it has. A device that cannot do that interrupts for each.
+    pub fn sleep_for(&mut self, count: u16) -> bool {
+        let more = count.saturating_sub(1);
         if self.event_idx {
-            self.used_event.store(self.popped, Relaxed);
+            self.used_event.store(self.popped.wrapping_add(more), Relaxed);
         }
         // 2.7.7.2: as in `publish`.
         fence(SeqCst);
-        self.is_idle() == Ok(true)
+        self.used().is_ok_and(|used| used <= more)
     }
 }
 
@@ -307,7 +357,7 @@ impl<const N: usize, const S: usize> Chain<'_, '_, N, S> {
             queue.descriptors[usize::from(id)][1].store(size | INDIRECT << 32, Relaxed);
         }
         queue.free -= 1;
-        queue.writable[usize::from(id)] = Some(writable);
+        queue.ledger.writable[usize::from(id)] = Some(writable);
         queue.available[usize::from(queue.submitted) % N].store(id, Relaxed);
         queue.submitted = queue.submitted.wrapping_add(1);
     }

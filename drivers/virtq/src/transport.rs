@@ -41,6 +41,9 @@ const DRIVER_OK: u32 = 4;
 const FEATURES_OK: u32 = 8;
 const NEEDS_RESET: u32 = 64;
 
+/// In the interrupt status (4.2.2).
+const CONFIG_CHANGED: u32 = 2;
+
 /// How often a register is read while the driver waits for the device.
 const PATIENCE: u32 = 1_000_000;
 
@@ -127,6 +130,17 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// Why a device interrupts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Cause {
+    /// It has used chains.
+    Queues,
+    /// Its configuration has changed. It may also have used chains.
+    Config,
+    /// It is not well, and must be reset (2.1.2).
+    NeedsReset,
+}
 
 /// A device of a known kind.
 pub struct Device<R> {
@@ -239,13 +253,17 @@ impl<R: Registers> Device<R> {
         self.registers.write(QUEUE_NOTIFY, index);
     }
 
-    /// Acknowledges what the device's interrupt was for. Whether the device is well: if not, it must be reset.
-    #[must_use]
-    pub fn interrupted(&mut self) -> bool {
+    /// Acknowledges what the device's interrupt was for.
+    pub fn interrupted(&mut self) -> Cause {
         let cause = self.registers.read(INTERRUPT_STATUS);
         self.registers.write(INTERRUPT_ACKNOWLEDGE, cause);
-        // 2.1.2: a device that needs a reset sends a configuration change.
-        cause & 2 == 0 || self.registers.read(STATUS) & NEEDS_RESET == 0
+        if cause & CONFIG_CHANGED == 0 {
+            Cause::Queues
+        } else if self.registers.read(STATUS) & NEEDS_RESET == 0 {
+            Cause::Config
+        } else {
+            Cause::NeedsReset
+        }
     }
 
     /// What `read` makes of the configuration, of which `read` gets the word at an offset, a multiple of four.

@@ -4,10 +4,14 @@
 //! A device's life over the transport, and each way in which it can fail to begin.
 
 use virtq::fake::Fake;
-use virtq::{Device, Error, Features, Queue, Registers};
+use virtq::{Cause, Device, Error, Features, Ledger, Queue, Registers};
 
 const FEATURES: Features = Features(1 << 32 | 1 << 28 | 1 << 29 | 1 << 9);
 const SIZE: usize = 0x1_0000;
+
+fn ledger<const L: usize>() -> &'static mut Ledger<L> {
+    Box::leak(Box::default())
+}
 
 fn fake() -> Fake {
     Fake::new(2, FEATURES, &[1, 2, 3, 4, 5, 6, 7, 8], 2, SIZE)
@@ -19,7 +23,7 @@ fn a_device_agrees_on_what_both_know_and_works() {
     let mut device = Device::new(fake.clone(), 2).unwrap();
     let agreed = device.negotiate(Features(1 << 9), Features::EVENT_IDX | Features(1 << 5)).unwrap();
     assert_eq!(agreed, Features(1 << 32 | 1 << 29 | 1 << 9));
-    let mut queue = Queue::<8, 1>::new(&mut fake.dma(SIZE)).unwrap();
+    let mut queue = Queue::<8, 1>::new(&mut fake.dma(SIZE), ledger()).unwrap();
     device.attach(0, &mut queue).unwrap();
     assert!(!fake.is_live());
     device.start();
@@ -62,22 +66,25 @@ fn what_a_device_cannot_do_is_named() {
     let mut device = Device::new(fake.clone(), 2).unwrap();
     device.negotiate(Features(0), Features(0)).unwrap();
     let mut dma = fake.dma(SIZE);
-    let mut large = Queue::<512, 1>::new(&mut dma).unwrap();
+    let mut large = Queue::<512, 1>::new(&mut dma, ledger()).unwrap();
     assert_eq!(device.attach(1, &mut large), Err(Error::QueueTooSmall { index: 1, max: 256 }));
-    let mut indirect = Queue::<8, 2>::new(&mut dma).unwrap();
+    let mut indirect = Queue::<8, 2>::new(&mut dma, ledger()).unwrap();
     assert_eq!(device.attach(0, &mut indirect), Err(Error::Lacks(Features::INDIRECT_DESC)));
-    let mut queue = Queue::<8, 1>::new(&mut dma).unwrap();
+    let mut queue = Queue::<8, 1>::new(&mut dma, ledger()).unwrap();
     assert_eq!(device.attach(2, &mut queue), Err(Error::NoQueue(2)));
 }
 
 #[test]
-fn an_interrupt_is_acknowledged_and_tells_of_a_sick_device() {
+fn an_interrupt_is_acknowledged_and_has_a_cause() {
     let fake = fake();
     let mut device = Device::new(fake.clone(), 2).unwrap();
     device.negotiate(Features(0), Features(0)).unwrap();
     device.start();
-    assert!(device.interrupted());
+    assert_eq!(device.interrupted(), Cause::Queues);
+    fake.change_config(4, &[9]);
+    assert_eq!(device.interrupted(), Cause::Config);
+    assert_eq!(device.config(|word| word(4)), Ok(0x0807_0609));
     fake.fail();
-    assert!(!device.interrupted());
+    assert_eq!(device.interrupted(), Cause::NeedsReset);
     assert_eq!(fake.read(0x60), 0, "acknowledged");
 }

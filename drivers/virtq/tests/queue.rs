@@ -4,9 +4,13 @@
 //! The queue, with a device that keeps the rules and with one that does not.
 
 use virtq::fake::Fake;
-use virtq::{Broken, Completion, Device, Features, NoMemory, Queue, Segment, TooLong};
+use virtq::{Broken, Completion, Device, Features, Ledger, NoMemory, Queue, Segment, TooLong, Window};
 
 const SIZE: usize = 0x1_0000;
+
+fn ledger<const L: usize>() -> &'static mut Ledger<L> {
+    Box::leak(Box::default())
+}
 const N: usize = 4;
 const WITH_EVENT_IDX: Features = Features(1 << 32 | 1 << 28 | 1 << 29);
 const WITHOUT_EVENT_IDX: Features = Features(1 << 32 | 1 << 28);
@@ -20,7 +24,7 @@ struct Setup<const S: usize> {
 fn setup<const S: usize>(features: Features) -> Setup<S> {
     let fake = Fake::new(1, features, &[], 1, SIZE);
     let mut device = Device::new(fake.clone(), 1).unwrap();
-    let mut queue = Queue::new(&mut fake.dma(SIZE)).unwrap();
+    let mut queue = Queue::new(&mut fake.dma(SIZE), ledger()).unwrap();
     start(&mut device, &mut queue);
     Setup { fake, device, queue }
 }
@@ -69,9 +73,9 @@ fn a_single_segment_needs_no_table() {
 }
 
 #[test]
-fn chains_come_back_in_any_order_and_are_used_again() {
+fn chains_come_back_in_any_order_and_are_used_again_beyond_the_end_of_the_index() {
     let mut s = setup::<2>(WITH_EVENT_IDX);
-    for round in 0..1000 {
+    for round in 0..17_000 {
         let ids: Vec<_> = (0..N).map(|_| submit(&mut s.queue, 1)).collect();
         assert!(s.queue.begin().is_none() && s.queue.free() == 0);
         let _ = s.queue.publish();
@@ -134,6 +138,36 @@ fn interrupts_come_as_the_driver_asks() {
     }
 }
 
+/// Interrupts can wait until the device has used several chains.
+#[test]
+fn interrupts_come_as_late_as_the_driver_asks() {
+    for used_before in 0..3 {
+        let mut s = setup::<2>(WITH_EVENT_IDX);
+        let ids = [1, 1, 1, 1].map(|read| submit(&mut s.queue, read) as u32);
+        let _ = s.queue.publish();
+        ids.iter().take(used_before).for_each(|id| s.fake.give(0, *id, 0));
+        let _ = s.fake.take_interrupts();
+        assert!(s.queue.sleep_for(3));
+        for (n, id) in ids.iter().enumerate().skip(used_before) {
+            s.fake.give(0, *id, 0);
+            assert_eq!(s.fake.take_interrupts(), usize::from(n == 2));
+        }
+        assert!(!s.queue.sleep_for(3) && !s.queue.sleep_for(4) && !s.queue.sleep());
+    }
+}
+
+#[test]
+fn a_window_is_not_left() {
+    let window = Window::new(0x1000, 0x100).unwrap();
+    for (offset, len, paddr) in [(0, 1, Some(0x1000)), (0xff, 1, Some(0x10ff)), (0, 0x100, Some(0x1000))]
+        .into_iter()
+        .chain([(0, 0, None), (0x100, 1, None), (0xff, 2, None), (u64::MAX, 2, None), (0, u32::MAX, None)])
+    {
+        assert_eq!(window.segment(offset, len), paddr.map(|paddr| Segment { paddr, len }), "{offset:#x}+{len:#x}");
+    }
+    assert_eq!((Window::new(0, 1), Window::new(u64::MAX, 1)), (None, None));
+}
+
 #[test]
 fn what_no_correct_device_returns_is_refused() {
     type Misdeed = fn(&Fake, u32);
@@ -183,7 +217,7 @@ fn after_a_reset_the_queue_is_as_new() {
 #[test]
 fn memory_is_handed_out_until_there_is_none() {
     let fake = Fake::new(1, WITH_EVENT_IDX, &[], 1, SIZE);
-    assert_eq!(Queue::<256, 128>::new(&mut fake.dma(SIZE)).err(), Some(NoMemory));
+    assert_eq!(Queue::<256, 128>::new(&mut fake.dma(SIZE), ledger()).err(), Some(NoMemory));
     let mut dma = fake.dma(0x200);
     assert_eq!(dma.take::<std::sync::atomic::AtomicU8>(3, 1).unwrap().1, virtq::fake::BASE);
     assert_eq!(dma.take::<std::sync::atomic::AtomicU32>(2, 64).unwrap().1, virtq::fake::BASE + 64);
