@@ -82,6 +82,13 @@ pub enum DeferredAction {
         /// The list register, which must be known to be free.
         index: u8,
     },
+    /// As [`Vcpu::ack_vppi`].
+    AckVppi {
+        /// The vCPU.
+        vcpu: Vcpu,
+        /// The interrupt, which must be a virtual private one.
+        irq: u64,
+    },
 }
 
 impl DeferredAction {
@@ -93,6 +100,13 @@ impl DeferredAction {
     /// Defers the acknowledgement of an interrupt.
     pub const fn new_irq_ack(channel: Channel) -> Self {
         Self::IrqAck(channel)
+    }
+
+    /// Does it now, by a system call of its own. The kernel drops an error silently here too.
+    #[inline]
+    pub fn perform(self) {
+        let Send { capability, info, word } = self.prepare();
+        sys::nb_send(capability, info, [word, 0, 0, 0]);
     }
 
     #[inline]
@@ -107,6 +121,9 @@ impl DeferredAction {
                 info: MessageInfo::new(abi::VCPU_INJECT_IRQ, 1),
                 word: injection(virq, priority, group, index),
             },
+            Self::AckVppi { vcpu, irq } => {
+                Send { capability: vcpu.slot(), info: MessageInfo::new(abi::VCPU_ACK_VPPI, 1), word: irq }
+            }
         }
     }
 }
@@ -247,6 +264,25 @@ mod tests {
                 Event::Fault(Child::new(0), ok),
                 Event::Protected(Channel::new(0), ok),
                 Event::Notified(ChannelSet::from_bits(2)),
+            ]
+        );
+    }
+
+    /// Each action is the same message to the same capability when it is done at once.
+    #[test]
+    fn actions_can_be_done_at_once() {
+        sys::declare(Declared { passive: false, irqs: 1 << 9, notifications: 1 << 4, pps: 0 });
+        calls();
+        DeferredAction::new_notify(Channel::new(4)).perform();
+        DeferredAction::new_irq_ack(Channel::new(9)).perform();
+        DeferredAction::AckVppi { vcpu: Vcpu::new(2), irq: 27 }.perform();
+        let call = |slot, info, word| Call(abi::SYS_NB_SEND, slot, info, [word, 0, 0, 0]);
+        assert_eq!(
+            calls(),
+            [
+                call(14, MessageInfo::new(0, 0), 0),
+                call(147, MessageInfo::new(abi::IRQ_ACK, 0), 0),
+                call(332, MessageInfo::new(abi::VCPU_ACK_VPPI, 1), 27),
             ]
         );
     }

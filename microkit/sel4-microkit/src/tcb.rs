@@ -61,6 +61,8 @@ pub struct Tcb(u64);
 impl Tcb {
     /// Set in the flags of a register write that also resumes the thread.
     const RESUME: u64 = 1;
+    /// Set in the flags of a register read that also suspends the thread.
+    const SUSPEND: u64 = 1;
 
     pub(crate) const fn from_slot(slot: u64) -> Self {
         Self(slot)
@@ -74,11 +76,26 @@ impl Tcb {
     /// [`Error::RangeError`] for no registers and for more than [`REGISTER_COUNT`]. `registers` is then unchanged.
     #[inline]
     pub fn read_registers(self, registers: &mut [u64]) -> Result<(), Error> {
+        self.read(0, registers)
+    }
+
+    /// As [`Tcb::suspend`] and then [`Tcb::read_registers`], in one system call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Tcb::read_registers`]; the thread is then not suspended.
+    #[inline]
+    pub fn suspend_reading(self, registers: &mut [u64]) -> Result<(), Error> {
+        self.read(Self::SUSPEND, registers)
+    }
+
+    #[inline]
+    fn read(self, flags: u64, registers: &mut [u64]) -> Result<(), Error> {
         let count = registers.len();
         if count > REGISTER_COUNT {
             return Err(Error::RangeError);
         }
-        let reply = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [0, count as u64, 0, 0]);
+        let reply = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [flags, count as u64, 0, 0]);
         reply.info.into_result()?;
         for (index, register) in registers.iter_mut().enumerate() {
             *register = match reply.words.get(index) {
@@ -97,18 +114,25 @@ impl Tcb {
     /// [`Error::RangeError`] for more than [`REGISTER_COUNT`] registers.
     #[inline]
     pub fn write_registers(self, resume: bool, registers: &[u64]) -> Result<(), Error> {
+        let (info, words) = Self::write(if resume { Self::RESUME } else { 0 }, registers)?;
+        sys::call(self.0, info, words).info.into_result()
+    }
+
+    /// The message that writes registers.
+    #[inline]
+    fn write(flags: u64, registers: &[u64]) -> Result<(MessageInfo, [u64; 4]), Error> {
         let count = registers.len();
         if count > REGISTER_COUNT {
             return Err(Error::RangeError);
         }
-        let mut words = [if resume { Self::RESUME } else { 0 }, count as u64, 0, 0];
+        let mut words = [flags, count as u64, 0, 0];
         for (index, register) in registers.iter().enumerate() {
             match words.get_mut(index + 2) {
                 Some(word) => *word = *register,
                 None => set_mr(index + 2, *register),
             }
         }
-        sys::call(self.0, MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), words).info.into_result()
+        Ok((MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), words))
     }
 
     /// Resumes the thread at `pc`, the cheapest way to do so: nothing is returned. It cannot fail for a thread that the system
@@ -118,6 +142,21 @@ impl Tcb {
     #[inline]
     pub fn resume_at(self, pc: u64) {
         sys::nb_send(self.0, MessageInfo::new(abi::TCB_WRITE_REGISTERS, 3), [Self::RESUME, 1, pc, 0]);
+    }
+
+    /// As [`Tcb::resume_at`], with more registers: the first is the program counter. Does nothing if there are more than
+    /// [`REGISTER_COUNT`].
+    #[inline]
+    pub fn resume_with(self, registers: &[u64]) {
+        if let Ok((info, words)) = Self::write(Self::RESUME, registers) {
+            sys::nb_send(self.0, info, words);
+        }
+    }
+
+    /// As [`Tcb::resume`], under the conditions of [`Tcb::resume_at`].
+    #[inline]
+    pub fn resume_again(self) {
+        sys::nb_send(self.0, MessageInfo::new(abi::TCB_RESUME, 0), [0; 4]);
     }
 
     /// Stops the thread. Of a thread that is not at its own fault, a fault that is queued but not yet received is discarded:
@@ -204,6 +243,11 @@ mod tests {
             let request = [0, count as u64, 0, 0];
             assert_eq!(calls(), [Call(abi::SYS_CALL, 266, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), request)]);
         }
+        answer(0, MessageInfo::new(0, 1), [7; 4]);
+        let mut pc = [0];
+        Tcb::from_slot(266).suspend_reading(&mut pc).unwrap();
+        let message = MessageInfo::new(abi::TCB_READ_REGISTERS, 2);
+        assert_eq!((pc, calls()), ([7], vec![Call(abi::SYS_CALL, 266, message, [1, 1, 0, 0])]));
     }
 
     /// Two registers go in registers after flags and count, the others in the buffer from its fifth word.
@@ -224,6 +268,9 @@ mod tests {
         }
         Tcb::from_slot(202).write_registers(false, &[7]).unwrap();
         assert_eq!(calls()[0].3, [0, 1, 7, 0]);
+        Tcb::from_slot(202).resume_with(&[7, 8, 9]);
+        let message = MessageInfo::new(abi::TCB_WRITE_REGISTERS, 5);
+        assert_eq!((calls(), get_mr(4)), (vec![Call(abi::SYS_NB_SEND, 202, message, [1, 3, 7, 8])], 9));
     }
 
     /// What cannot be transferred is refused without a system call, and an error of the kernel changes nothing.
@@ -232,6 +279,7 @@ mod tests {
         let mut registers = [5; REGISTER_COUNT + 1];
         assert_eq!(Tcb::from_slot(202).read_registers(&mut registers), Err(Error::RangeError));
         assert_eq!(Tcb::from_slot(202).write_registers(true, &registers), Err(Error::RangeError));
+        Tcb::from_slot(202).resume_with(&registers);
         assert_eq!(calls(), []);
         answer(0, MessageInfo::new(3, 0), [9; 4]);
         assert_eq!(Tcb::from_slot(202).read_registers(&mut registers[..3]), Err(Error::IllegalOperation));
@@ -246,6 +294,8 @@ mod tests {
             calls(),
             [Call(abi::SYS_NB_SEND, 266, MessageInfo::new(abi::TCB_WRITE_REGISTERS, 3), [1, 1, 0x4000, 0])]
         );
+        Tcb::from_slot(266).resume_again();
+        assert_eq!(calls(), [Call(abi::SYS_NB_SEND, 266, MessageInfo::new(abi::TCB_RESUME, 0), [0; 4])]);
         Child::new(2).stop().unwrap();
         Child::new(2).tcb().resume().unwrap();
         Child::new(2).restart(0x20_0000).unwrap();

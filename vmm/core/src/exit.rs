@@ -40,8 +40,13 @@ pub enum Resume {
     Advance,
     /// Go on at the current program counter.
     Retry,
-    /// Stay stopped, and go on behind the instruction when an interrupt is to be taken.
+    /// Stay stopped, and go on behind the instruction when [`Effects::wakes`](crate::Effects::wakes) names the vCPU, or when
+    /// its virtual timer fires, if [`Machine::timer_wakes`](crate::Machine::timer_wakes).
     Block,
+    /// As [`Resume::Block`], but only for a moment.
+    Pause,
+    /// Stay stopped until [`Effects::released`](crate::Effects::released), and then go on behind the instruction.
+    Hold,
     /// Stay stopped until started anew.
     Off,
 }
@@ -55,11 +60,13 @@ pub enum Reg {
     Spsr,
     /// General-purpose register 0 to 30.
     X(u8),
+    /// `SP_EL0`.
+    Sp0,
     /// System register of EL1.
     Sys(SysReg),
 }
 
-/// The system registers that taking an exception to EL1 needs (Arm ARM D1.3.1).
+/// The system registers that taking an exception to EL1 (Arm ARM D1.3.1) and reading an instruction need.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SysReg {
     /// `SCTLR_EL1`.
@@ -74,6 +81,14 @@ pub enum SysReg {
     Elr,
     /// `SPSR_EL1`.
     Spsr,
+    /// `SP_EL1`.
+    Sp,
+    /// `TCR_EL1`.
+    Tcr,
+    /// `TTBR0_EL1`.
+    Ttbr0,
+    /// `TTBR1_EL1`.
+    Ttbr1,
 }
 
 /// The registers of the vCPU that exited.
@@ -106,6 +121,8 @@ pub mod class {
     pub const WFX: u64 = 0x01;
     /// SMC from AArch64.
     pub const SMC64: u64 = 0x17;
+    /// MSR, MRS or system instruction.
+    pub const SYSTEM: u64 = 0x18;
     /// Instruction abort from a lower exception level.
     pub const INSTRUCTION_ABORT_LOWER: u64 = 0x20;
     /// Instruction abort without a change of exception level.
@@ -145,6 +162,12 @@ impl Syndrome {
         self.0 as u16
     }
 
+    /// For a trapped MSR or MRS: the general-purpose register; 31 is zero.
+    #[must_use]
+    pub fn system_target(self) -> u8 {
+        (self.0 >> 5 & 0x1f) as u8
+    }
+
     /// For a data abort: the access, if the processor describes it (`ISV`).
     #[must_use]
     pub fn access(self) -> Option<Access> {
@@ -166,6 +189,18 @@ impl Syndrome {
     #[must_use]
     pub fn is_cache_maintenance(self) -> bool {
         self.bit(8)
+    }
+
+    /// For an abort: whether it was on a walk of the guest's own translation tables (`S1PTW`).
+    #[must_use]
+    pub fn is_on_walk(self) -> bool {
+        self.bit(7)
+    }
+
+    /// For a data abort: whether it was on a store (`WnR`).
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        self.bit(6)
     }
 
     fn bit(self, n: u32) -> bool {

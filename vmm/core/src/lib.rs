@@ -23,10 +23,13 @@ pub mod exception;
 pub mod exit;
 pub mod fdt;
 pub mod gic;
+pub mod instruction;
 pub mod machine;
 pub mod map;
 pub mod memory;
 pub mod psci;
+pub mod stage1;
+pub mod virtio;
 
 pub use exit::{Exit, Reg, Regs, Resume, SysReg};
 pub use machine::{Effects, Event, Machine};

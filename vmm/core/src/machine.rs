@@ -3,6 +3,8 @@
 
 //! The machine: its devices behind the address map, and what happens at each exit.
 
+mod abort;
+
 use crate::boot::{self, BootError, DTB_SIZE, Placement};
 use crate::device::Device;
 use crate::device::pl011::{Console, Pl011};
@@ -10,16 +12,21 @@ use crate::device::pl031::{Clock, Pl031};
 use crate::exception::{self, Exception};
 use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, Width, class};
 use crate::fdt::{CLOCK_PHANDLE, Full, GIC_PHANDLE, Interrupt, Tree};
-use crate::gic::{Gic, Injection};
+use crate::gic::v3::{Generator, REDISTRIBUTOR_SIZE};
+use crate::gic::{Gic, Injection, Version};
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start, SystemEvent};
+use crate::virtio::DeviceError;
+use crate::virtio::mmio::{self, Slots, Written};
 use crate::{MAX_VCPUS, VcpuId};
 use core::fmt;
 use dtoolkit::fdt::Fdt;
 
 /// Frequency of the clock that the device tree gives the emulated peripherals, in Hz; nothing depends on it.
 const PERIPHERAL_CLOCK: u32 = 24_000_000;
+/// `SPSR.I`: interrupts are masked.
+const SPSR_I: u64 = 1 << 7;
 /// How many pages outside the map are reported one by one.
 const REPORTED_PAGES: usize = 16;
 
@@ -47,10 +54,16 @@ pub struct Effects {
     pub console: bool,
     /// A vCPU to start.
     pub start: Option<Start>,
+    /// A bit for each vCPU that waited ([`Resume::Block`]) and goes on.
+    pub wakes: u8,
     /// The guest has turned itself off, or wants to be reset; all its vCPUs are to be stopped.
     pub system: Option<SystemEvent>,
     /// Something to tell the operator.
     pub event: Option<Event>,
+    /// A bit for each virtio slot whose driver domain is to be notified.
+    pub notify: u8,
+    /// A bit for each vCPU that was held and goes on behind its instruction.
+    pub released: u8,
 }
 
 /// Something that an operator wants to know of.
@@ -67,6 +80,15 @@ pub enum Event {
         /// Whether this is the last such report.
         last: bool,
     },
+    /// The guest accessed a device with an instruction that is not emulated.
+    Unemulated {
+        /// Guest-physical address.
+        gpa: u64,
+        /// Where it was.
+        pc: u64,
+        /// Whether this is the last report of an address.
+        last: bool,
+    },
     /// The guest executed an instruction that traps and means nothing here.
     Undefined {
         /// The syndrome.
@@ -81,6 +103,13 @@ pub enum Event {
         /// Where it was.
         pc: u64,
     },
+    /// A virtio device cannot go on.
+    Virtio {
+        /// Its slot.
+        slot: usize,
+        /// Why.
+        error: DeviceError,
+    },
 }
 
 /// What a guest did where nothing is.
@@ -92,8 +121,10 @@ pub enum UnmappedAccess {
     Load(Width),
     /// It stored this much.
     Store(Width),
-    /// It loaded or stored with an instruction that the processor does not describe.
+    /// It loaded or stored with an instruction that is not known.
     Undescribed,
+    /// It had its translation tables there.
+    Walk,
 }
 
 impl fmt::Display for Event {
@@ -105,8 +136,14 @@ impl fmt::Display for Event {
                     UnmappedAccess::Load(width) => write!(f, "guest read {} bytes", width.bytes())?,
                     UnmappedAccess::Store(width) => write!(f, "guest wrote {} bytes", width.bytes())?,
                     UnmappedAccess::Undescribed => write!(f, "guest accessed memory")?,
+                    UnmappedAccess::Walk => write!(f, "guest had a translation table")?,
                 }
                 write!(f, " at {gpa:#x}, where nothing is (pc {pc:#x}); it gets an external abort")?;
+                if last { f.write_str("; further ones are only counted") } else { Ok(()) }
+            }
+            Self::Unemulated { gpa, pc, last } => {
+                write!(f, "guest accessed the device at {gpa:#x} with an instruction that is not emulated ")?;
+                write!(f, "(pc {pc:#x}); it gets an external abort")?;
                 if last { f.write_str("; further ones are only counted") } else { Ok(()) }
             }
             Self::Undefined { esr, pc } => {
@@ -119,6 +156,7 @@ impl fmt::Display for Event {
             Self::Fatal { vcpu, pc } => {
                 write!(f, "vCPU {} stopped for an unknown reason (pc {pc:#x}); the guest is halted", vcpu.index())
             }
+            Self::Virtio { slot, error } => write!(f, "virtio device {slot} needs a reset: {error}"),
         }
     }
 }
@@ -132,6 +170,8 @@ pub enum Kind {
     Uart,
     /// A register of the real-time clock.
     Rtc,
+    /// A register of a virtio device.
+    Virtio,
     /// An address where nothing is.
     Unmapped,
     /// WFI.
@@ -154,10 +194,11 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds with their names, in the order of [`Counters::exits`].
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Distributor, "gic"),
         (Self::Uart, "uart"),
         (Self::Rtc, "rtc"),
+        (Self::Virtio, "virtio"),
         (Self::Unmapped, "unmapped"),
         (Self::Wfi, "wfi"),
         (Self::Wfe, "wfe"),
@@ -177,7 +218,7 @@ pub struct Counters {
     pub exits: [u64; Kind::ALL.len()],
     /// Interrupts given to the guest.
     pub injections: u64,
-    /// Loads and stores of registers that no device implements.
+    /// Loads and stores of registers that no device implements, or that mean nothing in the device's state.
     pub unimplemented: u64,
 }
 
@@ -196,32 +237,45 @@ pub struct Machine<M, C> {
     vcpus: usize,
     /// A bit for each vCPU that is on.
     on: u8,
+    /// A bit for each vCPU that waits.
+    waiting: u8,
     gic: Gic,
     uart: Pl011<C>,
     rtc: Pl031,
+    virtio: Option<&'static mut Slots>,
     counters: Counters,
     effects: Effects,
     /// The console holds output of which its other side has not been told.
     console_waits: bool,
     reported: heapless::Vec<u64, REPORTED_PAGES>,
+    /// The last exclusive load from a device: by whom, and where; a store ends it.
+    monitor: Option<(VcpuId, u64)>,
 }
 
 impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// A machine after power-on with `vcpus` vCPUs, of which none is on.
-    pub fn new(memory: M, vcpus: usize, console: C, clock: Clock) -> Self {
+    pub fn new(memory: M, vcpus: usize, gic: Version, console: C, clock: Clock) -> Self {
         let vcpus = vcpus.clamp(1, MAX_VCPUS);
         Self {
             memory,
             vcpus,
             on: 0,
-            gic: Gic::new(vcpus),
+            waiting: 0,
+            gic: Gic::new(gic, vcpus),
             uart: Pl011::new(console),
             rtc: Pl031::new(clock),
+            virtio: None,
             counters: Counters::default(),
             effects: Effects::default(),
             console_waits: false,
             reported: heapless::Vec::new(),
+            monitor: None,
         }
+    }
+
+    /// Gives the machine its virtio devices; before [`Machine::load`], which describes them to the guest.
+    pub fn attach(&mut self, devices: &'static mut Slots) {
+        self.virtio = Some(devices);
     }
 
     /// Puts the images and the device tree into RAM and turns the first vCPU on: returns how to start it.
@@ -235,15 +289,21 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             self.memory.write(gpa, bytes).map_err(|OutOfRange| BootError::NoKernel)?;
         }
         if images.dtb.is_empty() {
-            let Self { memory, vcpus, uart, rtc, .. } = self;
+            let Self { memory, vcpus, gic, uart, rtc, virtio, .. } = self;
             let ram = Range { base: map::RAM_BASE, size: memory.size() };
             let devices: [&dyn Device; 2] = [uart, rtc];
-            Tree::write(memory, placement.dtb, |tree| describe(tree, *vcpus, ram, images, &placement, &devices))
-                .map_err(|Full| BootError::DeviceTree)?;
+            Tree::write(memory, placement.dtb, |tree| {
+                describe(tree, *vcpus, ram, images, &placement, &devices, virtio.as_deref())?;
+                describe_interrupt_controller(tree, gic.version(), *vcpus)
+            })
+            .map_err(|Full| BootError::DeviceTree)?;
         } else {
             Fdt::new(images.dtb).map_err(|_| BootError::DeviceTree)?;
             let dtb = images.dtb.get(..).filter(|dtb| dtb.len() <= DTB_SIZE).ok_or(BootError::DeviceTree)?;
             self.memory.write(placement.dtb.base, dtb).map_err(|OutOfRange| BootError::DeviceTree)?;
+        }
+        for Range { base, size } in [placement.kernel, placement.initramfs, placement.dtb] {
+            self.memory.clean(base, size as usize);
         }
         self.on = VcpuId::BOOT.bit();
         Ok(Start { vcpu: VcpuId::BOOT, entry: placement.kernel.base, context: placement.dtb.base })
@@ -252,11 +312,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// Handles an exit of `vcpu` and says what it does next. [`Machine::effects`] and [`Machine::next_injection`] are to
     /// be asked before it goes on.
     pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
+        self.virtio_notified(self.virtio.as_ref().map_or(0, |devices| devices.due()));
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
-            Exit::Abort { gpa, fetch: true, .. } => {
-                self.unmapped(gpa, UnmappedAccess::Fetch, Exception::InstructionAbort, regs)
-            }
+            Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(gpa, Syndrome(esr), regs),
             Exit::Maintenance { lr } => {
                 if let Some(lr) = lr {
                     self.gic.end_of_interrupt(vcpu, lr);
@@ -290,6 +349,25 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         resume
     }
 
+    /// The driver domains of the virtio devices in `slots`, a bit each, have notified.
+    pub fn virtio_notified(&mut self, slots: u8) {
+        let mut rest = slots;
+        while rest != 0 {
+            let slot = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            if let Some(devices) = &mut self.virtio {
+                devices.notified(&mut self.memory, slot);
+            }
+            self.settle_virtio(slot);
+        }
+    }
+
+    /// Whether no driver domain may still reach the guest's RAM.
+    #[must_use]
+    pub fn is_quiesced(&self) -> bool {
+        self.virtio.as_ref().is_none_or(|devices| devices.is_quiesced())
+    }
+
     /// The console's other side has given input or made room.
     pub fn console_notified(&mut self) {
         self.uart.poll();
@@ -301,13 +379,34 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         let injection = self.gic.next_injection(vcpu);
         if injection.is_some() {
             self.counters.injections += 1;
+            self.wake(vcpu.bit());
         }
         injection
+    }
+
+    /// Whether the virtual timer of `vcpu`, which waits, ends that when it fires.
+    #[must_use]
+    pub fn timer_wakes(&self, vcpu: VcpuId) -> bool {
+        self.gic.takes_timer(vcpu)
+    }
+
+    /// The deadline of the virtual timer of `vcpu`, which waits, has come.
+    pub fn timer_expired(&mut self, vcpu: VcpuId) {
+        self.gic.timer_expired(vcpu);
+        self.wake(vcpu.bit());
+    }
+
+    /// Lets those of `vcpus`, a bit each, that wait go on; a wait may end at any time (Arm ARM D1.6).
+    pub fn wake(&mut self, vcpus: u8) {
+        self.effects.wakes |= self.waiting & vcpus;
+        self.waiting &= !vcpus;
     }
 
     /// What is to be done outside since this was last asked.
     pub fn effects(&mut self) -> Effects {
         self.effects.timer_acks = self.gic.take_timer_acks();
+        // Only running shows whether it still fires.
+        self.wake(self.effects.timer_acks);
         core::mem::take(&mut self.effects)
     }
 
@@ -327,26 +426,21 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         &self.counters
     }
 
-    fn data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
-        let Some(access) = esr.access() else {
-            if esr.is_cache_maintenance() {
-                // Nothing is cached of what is not there.
-                return (Kind::Unmapped, Resume::Advance);
-            }
-            let exception = Exception::DataAbort { gpa, write: false };
-            return self.unmapped(gpa, UnmappedAccess::Undescribed, exception, regs);
-        };
-        let kind = if let Some(offset) = map::GICD.offset_of(gpa) {
-            let (gic, width) = (&mut self.gic, access.width);
-            let done = transfer(
-                access,
-                regs,
-                gic,
-                |gic| gic.read(vcpu, offset, width),
-                |gic, value| gic.write(vcpu, offset, width, value),
-            );
-            self.counters.unimplemented += u64::from(done.is_none());
-            Kind::Distributor
+    /// A load or store of one register where a device is; `None` where nothing is.
+    fn device_access(
+        &mut self,
+        vcpu: VcpuId,
+        gpa: u64,
+        access: Access,
+        regs: &mut impl Regs,
+    ) -> Option<(Kind, Resume)> {
+        if access.write {
+            self.monitor = None;
+        }
+        let kind = if let Some(offset) = map::VIRTIO.offset_of(gpa).filter(|_| self.virtio.is_some()) {
+            return Some((Kind::Virtio, self.virtio_access(vcpu, offset, access, regs)));
+        } else if let Some(kind) = self.interrupt_controller(vcpu, gpa, access, regs) {
+            kind
         } else if let Some(offset) = map::PL011.offset_of(gpa) {
             let done = on_device(&mut self.uart, offset, access, regs);
             self.counters.unimplemented += u64::from(done.is_none());
@@ -365,37 +459,87 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             self.gic.set_line(map::PL031_INTID, self.rtc.line());
             Kind::Rtc
         } else {
-            let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
-            let exception = Exception::DataAbort { gpa, write: access.write };
-            return self.unmapped(gpa, what(access.width), exception, regs);
+            return None;
         };
-        (kind, Resume::Advance)
+        Some((kind, Resume::Advance))
     }
 
-    fn unmapped(
-        &mut self,
-        gpa: u64,
-        access: UnmappedAccess,
-        exception: Exception,
-        regs: &mut impl Regs,
-    ) -> (Kind, Resume) {
-        let page = gpa >> 12;
-        if !self.reported.contains(&page) && self.reported.push(page).is_ok() {
-            let last = self.reported.is_full();
-            self.effects.event = Some(Event::Unmapped { gpa, access, pc: regs.get(Reg::Pc), last });
+    fn interrupt_controller(&mut self, vcpu: VcpuId, gpa: u64, access: Access, regs: &mut impl Regs) -> Option<Kind> {
+        let (gic, width) = (&mut self.gic, access.width);
+        let done = match (gic.version(), map::GICD.offset_of(gpa), map::GICR.offset_of(gpa)) {
+            (Version::V2, Some(offset), _) => transfer(
+                access,
+                regs,
+                gic,
+                |gic| gic.read_v2(vcpu, offset, width),
+                |gic, value| gic.write_v2(vcpu, offset, width, value),
+            ),
+            (Version::V3, Some(offset), _) => transfer(
+                access,
+                regs,
+                gic,
+                |gic| gic.read_v3(vcpu, offset, width),
+                |gic, value| gic.write_v3(vcpu, offset, width, value),
+            ),
+            (Version::V3, None, Some(offset)) => transfer(
+                access,
+                regs,
+                gic,
+                |gic| gic.read_redistributor(offset, width),
+                |gic, value| gic.write_redistributor(offset, width, value),
+            ),
+            _ => return None,
+        };
+        if access.write {
+            gic.set_masked(vcpu, regs.get(Reg::Spsr) & SPSR_I != 0);
+            if map::GICD.offset_of(gpa).is_none_or(|offset| offset < 4) {
+                // What a vCPU waits for may depend on `GICD_CTLR`, or on a register of its own redistributor.
+                self.wake(u8::MAX);
+            }
         }
-        exception::take(exception, regs);
-        (Kind::Unmapped, Resume::Retry)
+        self.counters.unimplemented += u64::from(done.is_none());
+        Some(Kind::Distributor)
+    }
+
+    fn virtio_access(&mut self, vcpu: VcpuId, offset: u64, access: Access, regs: &mut impl Regs) -> Resume {
+        let Some(devices) = &mut self.virtio else { return Resume::Advance };
+        if !access.write {
+            let value = devices.read(offset, access.width);
+            regs.set_x(access.register, access.extend(value.unwrap_or(0)));
+            self.counters.unimplemented += u64::from(value.is_none());
+            return Resume::Advance;
+        }
+        let value = || access.width.truncate(regs.get_x(access.register));
+        let written = devices.write(&mut self.memory, vcpu, offset, access.width, value);
+        self.counters.unimplemented += u64::from(written.is_none());
+        self.settle_virtio(mmio::slot(offset));
+        if written == Some(Written::Hold) { Resume::Hold } else { Resume::Advance }
+    }
+
+    /// Passes on what came of the last access to the virtio device in `slot`, or of its last run.
+    fn settle_virtio(&mut self, slot: usize) {
+        let Some(changes) = self.virtio.as_mut().and_then(|devices| devices.settle(slot)) else { return };
+        self.gic.set_line(map::virtio_intid(slot), changes.line);
+        self.effects.notify |= u8::from(changes.notify) << slot;
+        self.effects.released |= changes.released;
+        if let Some(error) = changes.error {
+            self.effects.event = Some(Event::Virtio { slot, error });
+        }
     }
 
     fn trap(&mut self, vcpu: VcpuId, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.class() {
-            class::WFX if esr.is_wfe() => (Kind::Wfe, Resume::Advance),
+            class::WFX if esr.is_wfe() => (Kind::Wfe, self.pause(vcpu)),
             class::WFX => (Kind::Wfi, self.wait(vcpu)),
             class::SMC64 if esr.immediate() == 0 => (Kind::Smc, self.firmware_call(vcpu, regs)),
             class::SMC64 => {
                 regs.set(Reg::X(0), psci::NOT_SUPPORTED);
                 (Kind::Smc, Resume::Advance)
+            }
+            class::SYSTEM if let Some(generator) = self.generator(esr) => {
+                let value = regs.get_x(esr.system_target());
+                self.gic.generate_v3(vcpu, generator, value);
+                (Kind::Distributor, Resume::Advance)
             }
             _ => {
                 self.effects.event = Some(Event::Undefined { esr: esr.0, pc: regs.get(Reg::Pc) });
@@ -405,8 +549,29 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         }
     }
 
-    fn wait(&self, vcpu: VcpuId) -> Resume {
-        if self.gic.is_pending(vcpu) { Resume::Advance } else { Resume::Block }
+    /// The register of GICv3 that generates interrupts and that the guest wrote to, if it was that.
+    fn generator(&self, esr: Syndrome) -> Option<Generator> {
+        Generator::decode(esr.0).filter(|_| self.gic.version() == Version::V3)
+    }
+
+    fn wait(&mut self, vcpu: VcpuId) -> Resume {
+        if self.gic.is_pending(vcpu) {
+            return Resume::Advance;
+        }
+        self.waiting |= vcpu.bit();
+        Resume::Block
+    }
+
+    /// WFE. Events of other vCPUs do not exit, so while another runs, one may come at any time. Otherwise only an interrupt
+    /// or the event stream ends the wait, which are some time off.
+    fn pause(&mut self, vcpu: VcpuId) -> Resume {
+        if self.on & !self.waiting & !vcpu.bit() != 0 {
+            return Resume::Advance;
+        }
+        match self.wait(vcpu) {
+            Resume::Block => Resume::Pause,
+            resume => resume,
+        }
     }
 
     fn firmware_call(&mut self, vcpu: VcpuId, regs: &mut impl Regs) -> Resume {
@@ -422,6 +587,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             Call::Start(start) => {
                 self.on |= start.vcpu.bit();
+                self.gic.restart(start.vcpu);
                 self.effects.start = Some(start);
                 regs.set(Reg::X(0), 0);
                 Resume::Advance
@@ -456,6 +622,7 @@ fn describe(
     images: &Images<'_>,
     placement: &Placement,
     devices: &[&dyn Device],
+    virtio: Option<&Slots>,
 ) -> Result<(), Full> {
     tree.cells("#address-cells", &[2])?;
     tree.cells("#size-cells", &[2])?;
@@ -498,13 +665,6 @@ fn describe(
         tree.string("interrupt-names", "virt")?;
         tree.flag("always-on")
     })?;
-    tree.node_at("intc", map::GICD.base, |tree| {
-        tree.string("compatible", "arm,cortex-a15-gic")?;
-        tree.reg(&[map::GICD, map::GICC])?;
-        tree.flag("interrupt-controller")?;
-        tree.cells("#interrupt-cells", &[3])?;
-        tree.cells("phandle", &[GIC_PHANDLE])
-    })?;
     tree.node("apb-pclk", |tree| {
         tree.string("compatible", "fixed-clock")?;
         tree.cells("#clock-cells", &[0])?;
@@ -512,10 +672,25 @@ fn describe(
         tree.cells("phandle", &[CLOCK_PHANDLE])
     })?;
     devices.iter().try_for_each(|device| device.describe(tree))?;
+    virtio.map_or(Ok(()), |slots| slots.describe(tree))?;
     if images.dtb_fragment.is_empty() {
         return Ok(());
     }
     tree.merge(&Fdt::new(images.dtb_fragment).map_err(|_| Full)?)
+}
+
+fn describe_interrupt_controller(tree: &mut Tree<'_>, version: Version, vcpus: usize) -> Result<(), Full> {
+    let (compatible, frames) = match version {
+        Version::V2 => ("arm,cortex-a15-gic", map::GICC),
+        Version::V3 => ("arm,gic-v3", Range { size: vcpus as u64 * REDISTRIBUTOR_SIZE, ..map::GICR }),
+    };
+    tree.node_at("intc", map::GICD.base, |tree| {
+        tree.string("compatible", compatible)?;
+        tree.reg(&[map::GICD, frames])?;
+        tree.flag("interrupt-controller")?;
+        tree.cells("#interrupt-cells", &[3])?;
+        tree.cells("phandle", &[GIC_PHANDLE])
+    })
 }
 
 /// Moves the value of a load or store between the guest's register and `target`. `None` if no register is there.
@@ -542,3 +717,5 @@ fn on_device(device: &mut impl Device, offset: u64, access: Access, regs: &mut i
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod virtio_tests;

@@ -5,6 +5,7 @@
 
 use crate::map;
 use core::fmt;
+use queue::{AtomicU64, cells};
 
 /// An access reaches outside the guest's RAM.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,6 +58,23 @@ pub trait GuestMemory {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Copies `len` bytes from `gpa` on to `offset` bytes behind the start of `cells`.
+    fn read_to_cells(&self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
+        pieces(len, |done, buf| {
+            self.read(gpa + done as u64, buf)?;
+            cells::write(cells, offset + done, buf);
+            Ok(())
+        })
+    }
+
+    /// Copies `len` bytes from `offset` bytes behind the start of `cells` to `gpa` and on.
+    fn write_from_cells(&mut self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
+        pieces(len, |done, buf| {
+            cells::read(cells, offset + done, buf);
+            self.write(gpa + done as u64, buf)
+        })
+    }
+
     /// Stores the little-endian word `value` at `gpa`, a multiple of 2.
     fn store_u16(&mut self, gpa: u64, value: u16) -> Result<(), OutOfRange> {
         self.write(gpa, &value.to_le_bytes())
@@ -66,6 +84,15 @@ pub trait GuestMemory {
     fn store_u32(&mut self, gpa: u64, value: u32) -> Result<(), OutOfRange> {
         self.write(gpa, &value.to_le_bytes())
     }
+}
+
+/// Copies `len` bytes in pieces: `copy` is told how many are done, and given a buffer for the next ones.
+fn pieces(len: usize, mut copy: impl FnMut(usize, &mut [u8]) -> Result<(), OutOfRange>) -> Result<(), OutOfRange> {
+    let mut piece = [0; 256];
+    (0..len).step_by(piece.len()).try_for_each(|done| {
+        let size = piece.len().min(len - done);
+        copy(done, piece.get_mut(..size).ok_or(OutOfRange)?)
+    })
 }
 
 /// The offset into the RAM of the `len` bytes at `gpa`, for a RAM of `size` bytes.

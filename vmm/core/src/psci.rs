@@ -12,6 +12,9 @@ const SMCCC_1_2: u64 = 0x1_0002;
 /// `MIGRATE_INFO_TYPE`: there is no trusted OS that would have to migrate.
 const NO_TRUSTED_OS: u64 = 2;
 
+/// `power_state` of CPU_SUSPEND: the state's type and id, for this CPU alone; the other levels have no states.
+const POWER_STATE: u64 = 0x1_ffff;
+
 /// What a call answers in x0 (DEN0022F 5.2.2, DEN0028E 5.1), sign-extended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(i64)]
@@ -91,7 +94,11 @@ pub fn call(state: State, regs: &mut impl Regs) -> Call {
     match function {
         psci::PSCI_VERSION => Call::Return(PSCI_1_1),
         psci::PSCI_FEATURES => Call::Return(psci_features(argument(1) as u32).into()),
-        psci::PSCI_CPU_SUSPEND_32 | psci::PSCI_CPU_SUSPEND_64 => Call::Suspend,
+        psci::PSCI_CPU_SUSPEND_32 | psci::PSCI_CPU_SUSPEND_64 => match argument(1) & !POWER_STATE {
+            // Every power state is served by the shallowest, standby, which is always allowed (DEN0022F 5.4.5).
+            0 => Call::Suspend,
+            _ => Call::Return(Status::InvalidParameters.into()),
+        },
         psci::PSCI_CPU_OFF => Call::Off,
         psci::PSCI_CPU_ON_32 | psci::PSCI_CPU_ON_64 => {
             let Some(vcpu) = state.vcpu_of(argument(1)) else { return Call::Return(Status::InvalidParameters.into()) };
@@ -189,6 +196,12 @@ mod tests {
             ("feature", [0x8400_000a, 0xc400_0003, 0, 0], status(Status::Success)),
             ("feature that is not", [0x8400_000a, 0x8400_000e, 0, 0], status(Status::NotSupported)),
             ("suspend", [0xc400_0001, 0, RAM, 7], Call::Suspend),
+            ("suspend, 32 bits", [0x8400_0001, 0xf_0001_0001, RAM, 7], Call::Suspend),
+            ("suspend, the cluster too", [0xc400_0001, 1 << 24, RAM, 7], status(Status::InvalidParameters)),
+            ("suspend, reserved bits", [0xc400_0001, 1 << 32, RAM, 7], status(Status::InvalidParameters)),
+            ("migrate", [0xc400_0005, 0, 0, 0], status(Status::NotSupported)),
+            ("a 64-bit version", [0xc400_0000, 0, 0, 0], status(Status::NotSupported)),
+            ("entropy", [0x8400_0050, 0, 0, 0], status(Status::NotSupported)),
             ("off", [0x8400_0002, 0, 0, 0], Call::Off),
             ("on", [0xc400_0003, 1, RAM, 7], start(RAM)),
             ("on, 32 bits", [0x8400_0003, 0xf_0000_0001, RAM, 7], start(RAM)),
@@ -209,7 +222,10 @@ mod tests {
             ("warm reset", [0xc400_0012, 0, 0, 0], Call::System(SystemEvent::Reset)),
             ("vendor reset", [0xc400_0012, 0x8000_0000, 0, 0], status(Status::InvalidParameters)),
             ("SMCCC version", [0x8000_0000, 0, 0, 0], Call::Return(SMCCC_1_2)),
-            ("SMCCC features", [0x8000_0001, 0x8000_8000, 0, 0], status(Status::NotSupported)),
+            ("SMCCC features: itself", [0x8000_0001, 0x8000_0001, 0, 0], status(Status::Success)),
+            ("SMCCC features: workaround 1", [0x8000_0001, 0x8000_8000, 0, 0], status(Status::NotSupported)),
+            ("SMCCC features: workaround 2", [0x8000_0001, 0x8000_7fff, 0, 0], status(Status::NotSupported)),
+            ("workaround 1 itself", [0x8000_8000, 0, 0, 0], status(Status::NotSupported)),
             ("unknown PSCI", [0x8400_00ff, 0, 0, 0], status(Status::NotSupported)),
             ("other service", [0xc600_0000, 0, 0, 0], status(Status::NotSupported)),
         ];

@@ -9,6 +9,8 @@ use std::path::Path;
 use vmm_core::boot::BootError;
 use vmm_core::exit::Width;
 use vmm_core::machine::UnmappedAccess;
+use vmm_core::virtio::DeviceError;
+use vmm_core::virtio::ring::RingError;
 use vmm_core::{Event, VcpuId};
 
 /// The messages in the section of docs/errors.md about `kind`.
@@ -80,8 +82,13 @@ fn each_event_is_documented() {
         unmapped(UnmappedAccess::Store(Width::Byte), false),
         unmapped(UnmappedAccess::Undescribed, false),
         unmapped(UnmappedAccess::Load(Width::Double), true),
+        Event::Unemulated { gpa: 0x900_0000, pc: 0x4000_0000, last: false },
         Event::Undefined { esr: 0x6200_0000, pc: 0x4000_0000 },
         Event::Fatal { vcpu: VcpuId::BOOT, pc: 0x4000_0000 },
+        Event::Virtio { slot: 0, error: DeviceError::Ring(RingError::ChainTooLong) },
+        Event::Virtio { slot: 0, error: DeviceError::BlockHeader },
+        Event::Virtio { slot: 0, error: DeviceError::BlockStatus },
+        Event::Virtio { slot: 0, error: DeviceError::Link },
     ];
     complete("Event", include_str!("../src/machine.rs"), &events.map(|event| format!("{event:?}")));
     compare("Event", &events.each_ref().map(|event| event as &dyn Display));

@@ -13,6 +13,8 @@
 mod ram;
 mod registers;
 mod serial;
+mod virtio;
+mod wait;
 
 use config::LogLevel;
 use core::arch::asm;
@@ -23,21 +25,32 @@ use sel4_microkit::{
     protection_domain,
 };
 use serial::Serial;
+use virtio::Virtio;
 use vmm_core::device::pl031::Clock;
-use vmm_core::gic::Injection;
+use vmm_core::gic::{Injection, Version};
 use vmm_core::machine::Images;
 use vmm_core::psci::{Start, SystemEvent};
-use vmm_core::{Exit, Machine, Resume, VcpuId, map};
+use vmm_core::{Exit, MAX_VCPUS, Machine, Resume, VcpuId, map};
+use wait::{End, Waits, timer_deadline};
 
 /// `SPSR` of a vCPU that starts: EL1 with its own stack pointer, all exceptions masked (PSCI 6.4.3.4).
 const SPSR_START: u64 = 0x3c5;
 /// `MPIDR_EL1` has this bit set, the vCPU's index in its lowest field, and nothing else.
 const MPIDR_RES1: u64 = 1 << 31;
+/// `SCTLR_EL1` of a vCPU that starts: MMU and caches off, and the bits that are one in Armv8.0.
+const SCTLR_START: u64 = 0x30d0_0800;
+/// How often a vCPU that pauses looks again: no rarer than the event stream that Linux asks for, 10 kHz.
+const PAUSES_PER_SECOND: u64 = 20_000;
 
 struct Vmm {
     machine: Machine<Ram, Serial>,
+    registers: Registers,
     vcpus: usize,
+    waits: Waits,
     power: Option<Channel>,
+    virtio: Virtio,
+    /// The guest's configuration, as long as it waits for the drivers of its devices.
+    waiting: Option<&'static config::Vmm>,
     /// How many list registers have been seen to exist.
     list_registers: u8,
     deferred: Option<DeferredAction>,
@@ -48,23 +61,47 @@ fn init() -> impl Handler {
     let config = pd::config::<config::Vmm>();
     let clock = Clock { now: counter, frequency: counter_frequency() };
     let vcpus = config.vcpus as usize;
+    let gic = match config.gic {
+        config::Gic::V2 => Version::V2,
+        config::Gic::V3 => Version::V3,
+    };
     let mut vmm = Vmm {
-        machine: Machine::new(Ram::new(config.ram), vcpus, Serial::new(config), clock),
+        machine: Machine::new(Ram::new(config.ram), vcpus, gic, Serial::new(config), clock),
+        registers: Registers::new(),
         vcpus,
+        waits: Waits::new(pd::channel(config.timer)),
         power: pd::channel(config.power),
+        virtio: Virtio::new(config),
+        waiting: Some(config),
         list_registers: 0,
         deferred: None,
     };
-    vmm.boot(config);
+    vmm.boot();
     vmm
 }
 
 impl Vmm {
-    fn boot(&mut self, config: &config::Vmm) {
+    /// Boots the guest once, when the drivers of all its devices are up.
+    fn boot(&mut self) {
+        let Some(config) = self.waiting else { return };
+        if let Some(device) = self.virtio.unknown() {
+            self.log(LogLevel::Info, format_args!("guest waits for the driver of {device}"));
+            return self.machine.console().flush();
+        }
+        self.waiting = None;
+        let console = self.machine.console();
+        if let Some(devices) = self.virtio.make(config, &mut |level, message| console.log(level, message)) {
+            self.machine.attach(devices);
+        }
         // SAFETY: the windows are of this PD's record, mapped read-only here and nowhere writable.
         let [kernel, initramfs, dtb, dtb_fragment] =
             [config.kernel, config.initramfs, config.dtb, config.dtb_fragment].map(|image| unsafe { pd::bytes(image) });
         let images = Images { kernel, initramfs, dtb, dtb_fragment, bootargs: config.bootargs.as_str() };
+        for vcpu in self.vcpus() {
+            // Now, as it is only right for a vCPU that never ran, if that is on another core. A missing one is reported
+            // when it is to start.
+            let _ = Vcpu::new(vcpu.index()).write_reg(VcpuReg::VmpidrEl2, MPIDR_RES1 | vcpu.index() as u64);
+        }
         match self.machine.load(&images) {
             Ok(start) => {
                 self.log(LogLevel::Info, format_args!("guest starts at {:#x}", start.entry));
@@ -78,8 +115,10 @@ impl Vmm {
     fn start(&mut self, start: Start) {
         let vcpu = Vcpu::new(start.vcpu.index());
         let registers = [start.entry, 0, SPSR_START, start.context];
+        // It may have run before. The kernel lets these be written also for a vCPU of another core, once it is off.
         let done = vcpu
-            .write_reg(VcpuReg::VmpidrEl2, MPIDR_RES1 | start.vcpu.index() as u64)
+            .write_reg(VcpuReg::Sctlr, SCTLR_START)
+            .and_then(|()| vcpu.write_reg(VcpuReg::CntvCtl, 0))
             .and_then(|()| vcpu.tcb().write_registers(true, &registers));
         if let Err(error) = done {
             let index = vcpu.index();
@@ -93,16 +132,20 @@ impl Vmm {
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
     fn apply_effects(&mut self) {
         // First, as it can find that a timer is to be sampled anew.
-        self.inject();
-        let effects = self.machine.effects();
         for vcpu in self.vcpus() {
-            if effects.timer_acks & vcpu.bit() != 0 {
-                // Cannot fail: the interrupt is the virtual timer's.
-                let _ = Vcpu::new(vcpu.index()).ack_vppi(map::VTIMER_INTID.id().into());
+            while let Some(injection) = self.machine.next_injection(vcpu) {
+                self.inject(injection);
             }
+        }
+        let effects = self.machine.effects();
+        for vcpu in members(effects.timer_acks) {
+            self.defer(DeferredAction::AckVppi { vcpu, irq: map::VTIMER_INTID.id().into() });
         }
         if let Some(start) = effects.start {
             self.start(start);
+        }
+        for vcpu in members(effects.wakes | effects.released) {
+            self.waits.end(vcpu);
         }
         if let Some(event) = effects.event {
             self.log(LogLevel::Warn, format_args!("{event}"));
@@ -113,18 +156,25 @@ impl Vmm {
         if effects.console {
             self.machine.console().flush();
         }
+        for channel in self.virtio.channels(effects.notify) {
+            self.defer(DeferredAction::new_notify(channel));
+        }
     }
 
-    /// Gives the vCPUs what is pending. What is known to be legal can wait for the next receive, and the last one does.
-    fn inject(&mut self) {
-        for vcpu in self.vcpus() {
-            while let Some(injection) = self.machine.next_injection(vcpu) {
-                if injection.lr >= self.list_registers {
-                    self.try_list_register(injection);
-                } else if let Some(earlier) = self.deferred.replace(deferred(injection)) {
-                    perform(earlier);
-                }
-            }
+    fn inject(&mut self, injection: Injection) {
+        let Injection { vcpu, lr, intid, priority, group } = injection;
+        if lr >= self.list_registers {
+            return self.try_list_register(injection);
+        }
+        // Legal: the list register exists and is free, and the machine gives no other number out of range.
+        let vcpu = Vcpu::new(vcpu.index());
+        self.defer(DeferredAction::InjectIrq { vcpu, virq: intid.id(), priority, group, index: lr });
+    }
+
+    /// Lets `action` wait for the next receive, where it costs least. One can.
+    fn defer(&mut self, action: DeferredAction) {
+        if let Some(earlier) = self.deferred.replace(action) {
+            earlier.perform();
         }
     }
 
@@ -135,6 +185,15 @@ impl Vmm {
             Ok(()) => self.list_registers = lr + 1,
             Err(Error::RangeError) => self.machine.gic().refused(injection),
             Err(error) => self.log(LogLevel::Error, format_args!("interrupt {} is lost: {error}", intid.id())),
+        }
+    }
+
+    /// Suspends `vcpu`, which asked to wait: until an interrupt comes, its virtual timer fires, or `limit`.
+    fn wait(&mut self, vcpu: VcpuId, limit: u64) {
+        let pc = self.registers.suspend();
+        let timer = if self.machine.timer_wakes(vcpu) { timer_deadline(Vcpu::new(vcpu.index())) } else { timer::NEVER };
+        if let Some(end) = self.waits.begin(vcpu, pc, timer, limit) {
+            end_wait(&mut self.machine, vcpu, end);
         }
     }
 
@@ -178,28 +237,48 @@ impl Vmm {
 impl Handler for Vmm {
     type Error = Infallible;
 
-    fn notified(&mut self, _channels: ChannelSet) -> Result<(), Infallible> {
-        // The serial PD is the only one that notifies a VMM.
-        self.machine.console().receive();
-        self.machine.console_notified();
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
+        self.boot();
+        let machine = &mut self.machine;
+        if self.waits.is_timer(channels) {
+            self.waits.expire(|vcpu, end| end_wait(machine, vcpu, end));
+        }
+        machine.virtio_notified(self.virtio.slots(channels));
+        if machine.console().is_served_over(channels) {
+            machine.console().receive();
+            machine.console_notified();
+        }
         self.apply_effects();
         Ok(())
     }
 
     fn fault(&mut self, child: Child, message: MessageInfo) -> Result<Option<MessageInfo>, Infallible> {
         let Some(vcpu) = VcpuId::new(child.index()) else { return Ok(None) };
-        let mut registers = Registers::new(Vcpu::from(child));
-        let exit = decode(message.fault(), &mut registers);
-        let resume = self.machine.exit(vcpu, exit, &mut registers);
+        self.registers.begin(Vcpu::from(child));
+        let exit = decode(message.fault(), &mut self.registers);
+        let resume = self.machine.exit(vcpu, exit, &mut self.registers);
+        match resume {
+            Resume::Hold => {
+                let pc = self.registers.suspend();
+                self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
+            }
+            Resume::Block => self.wait(vcpu, timer::NEVER),
+            Resume::Pause => {
+                let limit = counter() + counter_frequency() / PAUSES_PER_SECOND;
+                self.wait(vcpu, limit);
+            }
+            _ => {}
+        }
         self.apply_effects();
         Ok(match resume {
-            // A wait may end at any time, and so it does at once.
-            Resume::Advance | Resume::Block => {
-                registers.advance();
+            Resume::Hold | Resume::Block | Resume::Pause => None,
+            Resume::Advance => {
+                self.registers.advance();
                 None
             }
-            Resume::Retry if registers.changed() => {
-                registers.resume();
+            // An action that waits for the receiving system call would be one of its own before a reply.
+            Resume::Retry if self.registers.changed() || self.deferred.is_some() => {
+                self.registers.resume();
                 None
             }
             Resume::Retry => Some(MessageInfo::new(0, 0)),
@@ -235,16 +314,16 @@ fn decode(fault: Fault, registers: &mut Registers) -> Exit {
     }
 }
 
-fn deferred(injection: Injection) -> DeferredAction {
-    let Injection { vcpu, lr, intid, priority, group } = injection;
-    DeferredAction::InjectIrq { vcpu: Vcpu::new(vcpu.index()), virq: intid.id(), priority, group, index: lr }
+fn end_wait(machine: &mut Machine<Ram, Serial>, vcpu: VcpuId, end: End) {
+    match end {
+        End::Timer => machine.timer_expired(vcpu),
+        End::Limit => machine.wake(vcpu.bit()),
+    }
 }
 
-fn perform(action: DeferredAction) {
-    if let DeferredAction::InjectIrq { vcpu, virq, priority, group, index } = action {
-        // Cannot fail: the list register exists and is free, and the machine gives no other number out of range.
-        let _ = vcpu.inject_irq(virq, priority, group, index);
-    }
+/// The vCPUs whose bits are set.
+fn members(bits: u8) -> impl Iterator<Item = Vcpu> {
+    (0..MAX_VCPUS).filter(move |index| bits >> index & 1 != 0).map(Vcpu::new)
 }
 
 /// The system counter.

@@ -11,7 +11,7 @@ use vmm_core::{Reg, Regs, SysReg};
 /// Every instruction that exits and is skipped has this many bytes; AArch32 is not emulated.
 const INSTRUCTION: u64 = 4;
 
-/// The vCPU's registers.
+/// The registers of one vCPU at a time.
 pub struct Registers {
     vcpu: Vcpu,
     words: [u64; REGISTER_COUNT],
@@ -23,9 +23,15 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// The registers of `vcpu`, which has exited.
-    pub fn new(vcpu: Vcpu) -> Self {
-        Self { vcpu, words: [0; REGISTER_COUNT], known: 0, pc_known: false, changed: 0 }
+    /// No vCPU's yet.
+    pub const fn new() -> Self {
+        Self { vcpu: Vcpu::new(0), words: [0; REGISTER_COUNT], known: 0, pc_known: false, changed: 0 }
+    }
+
+    /// From now on those of `vcpu`, which has exited.
+    pub fn begin(&mut self, vcpu: Vcpu) {
+        // What `words` holds is of an earlier exit, and not known.
+        (self.vcpu, self.known, self.pc_known, self.changed) = (vcpu, 0, false, 0);
     }
 
     /// The program counter came with the exit.
@@ -46,13 +52,28 @@ impl Registers {
         self.resume();
     }
 
+    /// Suspends the vCPU and returns where it is to go on, behind the instruction that exited.
+    pub fn suspend(&mut self) -> u64 {
+        let tcb = self.vcpu.tcb();
+        // None of these can fail: the vCPU exists, and the registers are as many as it has.
+        if self.changed > 0 {
+            let _ = tcb.write_registers(false, &self.words[..self.changed]);
+        }
+        if self.pc_known {
+            let _ = tcb.suspend();
+        } else {
+            let _ = tcb.suspend_reading(&mut self.words[..1]);
+        }
+        self.words[0].wrapping_add(INSTRUCTION)
+    }
+
     /// Stores what changed and resumes the vCPU.
     pub fn resume(&self) {
         let tcb = self.vcpu.tcb();
         match self.changed {
+            0 => tcb.resume_again(),
             1 => tcb.resume_at(self.words[0]),
-            // Cannot fail: the vCPU exists, and the registers are as many as it has.
-            count => tcb.write_registers(true, &self.words[..count]).unwrap_or(()),
+            count => tcb.resume_with(&self.words[..count]),
         }
     }
 
@@ -61,11 +82,15 @@ impl Registers {
         if count <= self.known {
             return;
         }
-        let (known, changed) = (self.known.max(usize::from(self.pc_known)), self.words);
-        // Cannot fail: as in `resume`.
-        let _ = self.vcpu.tcb().read_registers(&mut self.words[..count]);
-        // What was known may have changed since.
-        self.words[..known].copy_from_slice(&changed[..known]);
+        let tcb = self.vcpu.tcb();
+        // Cannot fail: as in `suspend`.
+        if self.changed == 0 {
+            let _ = tcb.read_registers(&mut self.words[..count]);
+        } else {
+            let newer = self.words;
+            let _ = tcb.read_registers(&mut self.words[..count]);
+            self.words[..self.changed].copy_from_slice(&newer[..self.changed]);
+        }
         self.known = count;
     }
 }
@@ -105,6 +130,7 @@ fn place(reg: Reg) -> Result<usize, VcpuReg> {
     match reg {
         Reg::Pc => Ok(Register::Pc as usize),
         Reg::Spsr => Ok(Register::Spsr as usize),
+        Reg::Sp0 => Ok(Register::Sp as usize),
         // There is none above 30; the machine does not ask for one.
         Reg::X(n) => Ok(Register::x(n).map_or(0, |register| register as usize)),
         Reg::Sys(register) => Err(match register {
@@ -114,6 +140,10 @@ fn place(reg: Reg) -> Result<usize, VcpuReg> {
             SysReg::Far => VcpuReg::Far,
             SysReg::Elr => VcpuReg::Elr,
             SysReg::Spsr => VcpuReg::Spsr,
+            SysReg::Sp => VcpuReg::Sp,
+            SysReg::Tcr => VcpuReg::Tcr,
+            SysReg::Ttbr0 => VcpuReg::Ttbr0,
+            SysReg::Ttbr1 => VcpuReg::Ttbr1,
         }),
     }
 }

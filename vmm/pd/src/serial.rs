@@ -6,7 +6,7 @@
 use config::LogLevel;
 use core::fmt;
 use queue::serial::Client;
-use sel4_microkit::Channel;
+use sel4_microkit::{Channel, ChannelSet};
 use vmm_core::device::pl011::Console;
 
 /// This end of the link to the serial PD. Once the other end breaks the queues' rules, there is no input and all output is
@@ -32,6 +32,11 @@ impl Serial {
         let mut serial = Self { client, channel, level: config.log_level, received: None };
         serial.receive();
         serial
+    }
+
+    /// Whether the serial PD has notified, if `channels` have.
+    pub fn is_served_over(&self, channels: ChannelSet) -> bool {
+        self.channel.is_some_and(|channel| channels.contains(channel))
     }
 
     /// Sends a line to the log, if `level` goes there.

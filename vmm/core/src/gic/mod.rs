@@ -3,13 +3,17 @@
 
 //! The interrupt controller: the state of every interrupt, and which are in a list register.
 //!
-//! The state is that of the GIC architecture (IHI 0048B, chapter 3); [`distributor`] gives it GICv2's registers. The CPU
-//! interface is the hardware's own virtual one. What reaches the guest goes through its *list registers*, of which each
-//! vCPU has a few: [`Gic::next_injection`] picks the interrupt of highest priority and the list register to write. seL4
-//! neither reads a list register back nor takes an interrupt out of one, so a list register belongs to its interrupt
-//! until the guest ends it ([`Gic::end_of_interrupt`]). In the meantime the interrupt counts as active.
+//! The state is that of the GIC architecture (IHI 0048B, chapter 3; IHI 0069H, chapter 4), and the same for both versions:
+//! [`v2`] and [`v3`] give it the registers of GICv2 and GICv3, [`banks`] those that they share. The CPU interface is the
+//! hardware's own virtual one. What reaches the guest goes through its *list registers*, of which each vCPU has a few:
+//! [`Gic::next_injection`] picks the interrupt of highest priority and the list register to write. seL4 neither reads a
+//! list register back nor takes an interrupt out of one, so a list register belongs to its interrupt until the guest ends
+//! it ([`Gic::end_of_interrupt`]). In the meantime the interrupt reads as active: whether the guest has taken it is not
+//! known. One that the vCPU made pending itself while it masked interrupts reads as pending besides.
 
-pub mod distributor;
+mod banks;
+pub mod v2;
+pub mod v3;
 
 use crate::{MAX_VCPUS, VcpuId, map};
 
@@ -18,8 +22,20 @@ pub const INTIDS: usize = 256;
 const BANKS: usize = INTIDS / 32;
 /// Most list registers that a vCPU has (`GICH_VTR`; hardware has 4 or 16).
 pub const MAX_LIST_REGISTERS: usize = 16;
+/// The software-generated interrupts' bits in the bank of private interrupts.
+const SGIS: u32 = 0xffff;
 /// Implemented bits of an interrupt's priority: a list register holds five.
 const PRIORITY_MASK: u8 = 0xf8;
+
+/// Which version of the architecture the guest sees: the board's, as hardware virtualizes only its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// GICv2: a distributor and a memory-mapped CPU interface.
+    V2,
+    /// GICv3 with affinity routing and one security state: a distributor, a redistributor for each vCPU, and a CPU
+    /// interface of system registers.
+    V3,
+}
 
 /// An interrupt id.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -110,13 +126,18 @@ impl Bank {
 
     /// What may be taken, were it the right vCPU and a list register free.
     fn deliverable(&self, groups: Groups) -> u32 {
+        self.takeable(groups) & self.pending()
+    }
+
+    /// What of this could be, were it pending.
+    fn takeable(&self, groups: Groups) -> u32 {
         let allowed = match (groups.0 & 1 != 0, groups.0 & 2 != 0) {
             (false, false) => 0,
             (true, false) => !self.group,
             (false, true) => self.group,
             (true, true) => u32::MAX,
         };
-        self.enabled & self.pending() & !self.listed & !self.active & allowed
+        self.enabled & !self.listed & !self.active & allowed
     }
 
     fn set_line(&mut self, bit: u32, high: bool) {
@@ -133,13 +154,29 @@ impl Bank {
 #[derive(Clone, Copy, Debug)]
 struct Groups(u8);
 
+/// What a list register holds.
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    intid: IntId,
+    /// For a software-generated interrupt of GICv2, the bit of the vCPU that sent it.
+    sender: u8,
+    /// As [`Injection::priority`].
+    priority: u8,
+    /// Listed while the vCPU masked interrupts: perhaps not taken yet.
+    masked: bool,
+}
+
 /// What each vCPU has of its own.
 #[derive(Clone, Debug)]
 struct Cpu {
     private: Bank,
     /// For each software-generated interrupt, a bit for each vCPU that sent it.
     senders: [u8; 16],
-    lists: [Option<IntId>; MAX_LIST_REGISTERS],
+    lists: [Option<Listed>; MAX_LIST_REGISTERS],
+    /// The vCPU has made an interrupt pending at this very exit, with interrupts masked.
+    masked: bool,
+    /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded.
+    asleep: bool,
     /// Something changed since it was last found that nothing can be injected.
     dirty: bool,
     /// The virtual timer's line was seen high at this very exit, not before.
@@ -149,20 +186,30 @@ struct Cpu {
 }
 
 impl Cpu {
-    const RESET: Self = Self {
-        // Software-generated interrupts are always enabled and edge-triggered (IHI 0048B 4.3.5, 4.3.13).
-        private: Bank { enabled: 0xffff, edge: 0xffff, ..Bank::RESET },
-        senders: [0; 16],
-        lists: [None; MAX_LIST_REGISTERS],
-        dirty: false,
-        timer_fresh: false,
-        timer_masked: false,
-    };
+    /// Software-generated interrupts are edge-triggered, and with GICv2 always enabled (IHI 0048B 4.3.5, 4.3.13). A
+    /// redistributor is asleep until woken (IHI 0069H, `GICR_WAKER`).
+    const fn reset(version: Version) -> Self {
+        let (enabled, asleep) = match version {
+            Version::V2 => (SGIS, false),
+            Version::V3 => (0, true),
+        };
+        Self {
+            private: Bank { enabled, edge: SGIS, ..Bank::RESET },
+            senders: [0; 16],
+            lists: [None; MAX_LIST_REGISTERS],
+            masked: false,
+            asleep,
+            dirty: false,
+            timer_fresh: false,
+            timer_masked: false,
+        }
+    }
 }
 
 /// The interrupt controller of one guest.
 #[derive(Clone, Debug)]
 pub struct Gic {
+    version: Version,
     vcpus: usize,
     list_registers: usize,
     groups: Groups,
@@ -171,23 +218,48 @@ pub struct Gic {
     shared: [Bank; BANKS - 1],
     /// For each of these, a bit for each vCPU that may take it.
     targets: [[u8; 32]; BANKS - 1],
+    /// With GICv3, what `GICD_IROUTER` reads as; `targets` follows from it.
+    routers: [[u64; 32]; BANKS - 1],
     /// vCPUs whose virtual timer is to be acknowledged.
     timer_acks: u8,
 }
 
 impl Gic {
-    /// The controller of a guest with `vcpus` vCPUs, after reset.
+    /// The controller of a guest with `vcpus` vCPUs, 1 to [`MAX_VCPUS`], after reset.
     #[must_use]
-    pub const fn new(vcpus: usize) -> Self {
+    pub const fn new(version: Version, vcpus: usize) -> Self {
+        // With one vCPU, GICv2's targets are fixed (IHI 0048B 4.3.12); GICv3 routes all to the first vCPU at reset.
+        let target = if vcpus == 1 || matches!(version, Version::V3) { 1 } else { 0 };
         Self {
-            vcpus: if vcpus < MAX_VCPUS { vcpus } else { MAX_VCPUS },
+            version,
+            vcpus: match vcpus {
+                0 => 1,
+                1..=MAX_VCPUS => vcpus,
+                _ => MAX_VCPUS,
+            },
             list_registers: MAX_LIST_REGISTERS,
             groups: Groups(0),
-            cpus: [Cpu::RESET; MAX_VCPUS],
+            cpus: match version {
+                Version::V2 => [const { Cpu::reset(Version::V2) }; MAX_VCPUS],
+                Version::V3 => [const { Cpu::reset(Version::V3) }; MAX_VCPUS],
+            },
             shared: [Bank::RESET; BANKS - 1],
-            // With one vCPU the targets are fixed (IHI 0048B 4.3.12).
-            targets: [[if vcpus == 1 { 1 } else { 0 }; 32]; BANKS - 1],
+            targets: [[target; 32]; BANKS - 1],
+            routers: [[0; 32]; BANKS - 1],
             timer_acks: 0,
+        }
+    }
+
+    /// Which version the guest sees.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Tells whether `vcpu` masks interrupts at this exit, where it makes one pending.
+    pub fn set_masked(&mut self, vcpu: VcpuId, masked: bool) {
+        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
+            cpu.masked = masked;
         }
     }
 
@@ -208,10 +280,18 @@ impl Gic {
 
     /// The virtual timer of `vcpu` fired; the kernel has masked it.
     pub fn timer_fired(&mut self, vcpu: VcpuId) {
+        self.timer_expired(vcpu);
+        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
+            cpu.timer_masked = true;
+        }
+    }
+
+    /// The deadline of the virtual timer of `vcpu`, which does not run, has come; so it is asserted, and the kernel will
+    /// find that too once the vCPU runs.
+    pub fn timer_expired(&mut self, vcpu: VcpuId) {
         if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
             cpu.private.set_line(map::VTIMER_INTID.bit(), true);
             cpu.timer_fresh = true;
-            cpu.timer_masked = true;
             cpu.dirty = true;
         }
     }
@@ -219,7 +299,7 @@ impl Gic {
     /// The guest ended the interrupt in list register `lr` of `vcpu`. What is still asserted becomes pending again.
     pub fn end_of_interrupt(&mut self, vcpu: VcpuId, lr: u8) {
         let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
-        let Some(intid) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
+        let Some(Listed { intid, .. }) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
         cpu.dirty = true;
         if intid == map::VTIMER_INTID {
             self.resample_timer(vcpu);
@@ -251,6 +331,10 @@ impl Gic {
     fn pick(&mut self, vcpu: VcpuId) -> Option<Injection> {
         let lists = self.cpus.get(vcpu.index())?.lists.get(..self.list_registers)?;
         let lr = lists.iter().position(Option::is_none)?;
+        // Interrupts that the guest masks by their priority must not keep away more urgent ones: the last list register
+        // is for one that is more urgent than all others.
+        let last = self.list_registers > 1 && lists.iter().filter(|list| list.is_none()).count() == 1;
+        let limit = if last { lists.iter().flatten().map(|listed| listed.priority).min() } else { None };
         let mut best = self.highest(vcpu)?;
         if best.0 == map::VTIMER_INTID && !self.cpus.get(vcpu.index())?.timer_fresh {
             // It fired some time ago and could not be taken then. The guest may since have set the timer anew, so
@@ -258,39 +342,41 @@ impl Gic {
             self.resample_timer(vcpu);
             best = self.highest(vcpu)?;
         }
-        let (intid, priority) = best;
+        let (intid, priority) = (best.0, best.1 >> 3);
+        if limit.is_some_and(|limit| priority >= limit) {
+            return None;
+        }
         let cpu = self.cpus.get_mut(vcpu.index())?;
-        *cpu.lists.get_mut(lr)? = Some(intid);
-        let senders = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten();
-        let more = senders.is_some_and(|s| {
+        let (mut sender, mut more) = (0, false);
+        if let Some(senders) = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten() {
             // The list register cannot name the sender, so each sender's interrupt is delivered by itself.
-            *s &= *s - 1;
-            *s != 0
-        });
+            sender = *senders & senders.wrapping_neg();
+            *senders &= !sender;
+            more = *senders != 0;
+        }
+        *cpu.lists.get_mut(lr)? = Some(Listed { intid, sender, priority, masked: cpu.masked });
         let bank = self.bank_mut(vcpu, intid.bank())?;
         bank.listed |= intid.bit();
         if !more {
             bank.latch &= !intid.bit();
         }
         let group = u8::from(bank.group & intid.bit() != 0);
-        Some(Injection { vcpu, lr: lr as u8, intid, priority: priority >> 3, group })
+        Some(Injection { vcpu, lr: lr as u8, intid, priority, group })
     }
 
     /// The kernel did not take `injection`: its list register does not exist. The interrupt is pending again.
     pub fn refused(&mut self, injection: Injection) {
         self.list_registers = self.list_registers.min(usize::from(injection.lr));
         let Some(cpu) = self.cpus.get_mut(injection.vcpu.index()) else { return };
-        if let Some(list) = cpu.lists.get_mut(usize::from(injection.lr)) {
-            *list = None;
-        }
+        let list = cpu.lists.get_mut(usize::from(injection.lr)).and_then(Option::take);
+        let Some(Listed { intid, sender, .. }) = list else { return };
         cpu.dirty = true;
-        if let Some(senders) = injection.intid.is_sgi().then(|| cpu.senders.get_mut(injection.intid.index())).flatten()
-        {
-            *senders |= injection.vcpu.bit();
+        if let Some(senders) = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten() {
+            *senders |= sender;
         }
-        if let Some(bank) = self.bank_mut(injection.vcpu, injection.intid.bank()) {
-            bank.listed &= !injection.intid.bit();
-            bank.latch |= injection.intid.bit() & !(bank.line & !bank.edge);
+        if let Some(bank) = self.bank_mut(injection.vcpu, intid.bank()) {
+            bank.listed &= !intid.bit();
+            bank.latch |= intid.bit() & !(bank.line & !bank.edge);
         }
     }
 
@@ -298,6 +384,18 @@ impl Gic {
     #[must_use]
     pub fn is_pending(&self, vcpu: VcpuId) -> bool {
         self.cpus.get(vcpu.index()).is_some_and(|c| c.lists.iter().any(Option::is_some)) || self.highest(vcpu).is_some()
+    }
+
+    /// Whether `vcpu` would take its virtual timer's interrupt if that fired now.
+    #[must_use]
+    pub fn takes_timer(&self, vcpu: VcpuId) -> bool {
+        let private = self.cpus.get(vcpu.index()).map(|cpu| &cpu.private);
+        private.is_some_and(|bank| bank.takeable(self.groups) & map::VTIMER_INTID.bit() != 0)
+    }
+
+    /// `vcpu` starts from reset, with its virtual timer off.
+    pub fn restart(&mut self, vcpu: VcpuId) {
+        self.resample_timer(vcpu);
     }
 
     /// vCPUs whose virtual timer is to be acknowledged in the kernel; asking clears it.
@@ -316,7 +414,7 @@ impl Gic {
 
     /// The interrupt of highest priority, then lowest id, that `vcpu` may take.
     fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8)> {
-        let private = &self.cpus.get(vcpu.index())?.private;
+        let Cpu { private, asleep: false, .. } = self.cpus.get(vcpu.index())? else { return None };
         let mut best: Option<(IntId, u8)> = None;
         let mut consider = |number: usize, bank: &Bank, targets: Option<&[u8; 32]>| {
             let mut bits = bank.deliverable(self.groups);
@@ -326,7 +424,8 @@ impl Gic {
                 let index = bit as usize;
                 let here = targets.is_none_or(|t| t.get(index).is_some_and(|t| t & vcpu.bit() != 0));
                 let priority = bank.priority.get(index).copied().unwrap_or(0);
-                if here && best.is_none_or(|(_, least)| priority < least) {
+                // No priority mask lets the lowest priority pass (IHI 0048B 4.4.2), so it would never leave.
+                if here && priority < PRIORITY_MASK && best.is_none_or(|(_, least)| priority < least) {
                     best = Some((IntId::new(number, bit), priority));
                 }
             }
@@ -351,6 +450,11 @@ impl Gic {
             None => self.cpus.get_mut(vcpu.index()).map(|c| &mut c.private),
             Some(shared) => self.shared.get_mut(shared),
         }
+    }
+
+    /// The bit of every vCPU that the guest has.
+    fn all(&self) -> u8 {
+        u8::MAX >> (MAX_VCPUS - self.vcpus)
     }
 
     fn touch_all(&mut self) {

@@ -4,6 +4,7 @@
 use super::*;
 use crate::device::pl011::tests::FakeConsole;
 use crate::exit::SysReg;
+use crate::virtio::testing::slots;
 use dtoolkit::{Node, Property};
 
 /// Registers that remember what they were asked.
@@ -27,7 +28,7 @@ type TestMachine<'a> = Machine<&'a mut [u8], FakeConsole>;
 
 fn machine(ram: &mut [u8], vcpus: usize) -> TestMachine<'_> {
     let console = FakeConsole { room: 64, ..FakeConsole::default() };
-    Machine::new(ram, vcpus, console, Clock { now: || 0, frequency: 1 })
+    Machine::new(ram, vcpus, Version::V2, console, Clock { now: || 0, frequency: 1 })
 }
 
 fn images(kernel: &[u8]) -> Images<'_> {
@@ -222,10 +223,12 @@ fn a_guest_waits_only_while_nothing_is_pending() {
 fn every_exit_is_counted_by_its_kind() {
     let mut ram = vec![0; RAM];
     let mut machine = machine(&mut ram, 1);
+    machine.attach(Box::leak(Box::new(slots())));
     let exits = [
         abort(map::GICD.base, 2, false),
         abort(map::PL011.base, 2, false),
         abort(map::PL031.base, 2, false),
+        abort(map::VIRTIO.base, 2, false),
         abort(0, 2, false),
         trap(class::WFX, 0),
         trap(class::WFX, 1),
@@ -244,4 +247,60 @@ fn every_exit_is_counted_by_its_kind() {
     }
     load(&mut machine, map::PL011.base + 0x500);
     assert_eq!(machine.counters().unimplemented, 1);
+}
+
+#[test]
+fn a_wait_ends_with_an_interrupt_with_the_timer_or_with_a_change_of_what_may_end_it() {
+    let mut ram = vec![0; RAM];
+    let mut machine = machine(&mut ram, 2);
+    machine.load(&images(b"kernel")).unwrap();
+    let one = VcpuId::new(1).unwrap();
+    let on = [(Reg::X(0), 0xc400_0003), (Reg::X(1), 1), (Reg::X(2), map::RAM_BASE)];
+    let mut regs = FakeRegs::default();
+    on.into_iter().for_each(|(reg, value)| regs.set(reg, value));
+    machine.exit(BOOT, trap(class::SMC64, 0), &mut regs);
+    machine.effects();
+    let wait = |machine: &mut TestMachine<'_>| {
+        assert_eq!(machine.exit(one, trap(class::WFX, 0), &mut FakeRegs::default()), Resume::Block);
+        assert_eq!(machine.effects().wakes, 0);
+    };
+
+    wait(&mut machine);
+    assert!(!machine.timer_wakes(one), "its interrupt is disabled");
+    store(&mut machine, map::GICD.base, 1);
+    assert_eq!(machine.effects().wakes, one.bit(), "the distributor was enabled");
+
+    wait(&mut machine);
+    store(&mut machine, map::GICD.base + 0xf00, 1 << 24 | 3);
+    assert!(machine.next_injection(one).is_some());
+    assert_eq!(machine.effects().wakes, one.bit(), "an interrupt from another vCPU");
+    machine.exit(one, Exit::Maintenance { lr: Some(0) }, &mut FakeRegs::default());
+    assert_eq!(machine.next_injection(one), None);
+
+    let mut regs = FakeRegs::default();
+    regs.set(Reg::X(1), 1 << 27);
+    machine.exit(one, abort(map::GICD.base + 0x100, 2, true), &mut regs);
+    wait(&mut machine);
+    assert!(machine.timer_wakes(one));
+    machine.timer_expired(one);
+    assert_eq!(machine.effects().wakes, one.bit());
+    assert_eq!(machine.next_injection(one).map(|injection| injection.intid), Some(map::VTIMER_INTID));
+    machine.wake(one.bit());
+    assert_eq!(machine.effects().wakes, 0, "it waits no more");
+}
+
+#[test]
+fn wfe_stops_a_vcpu_only_while_no_other_runs_that_could_send_the_event() {
+    let mut ram = vec![0; RAM];
+    let mut machine = machine(&mut ram, 2);
+    machine.load(&images(b"kernel")).unwrap();
+    let (one, wfe) = (VcpuId::new(1).unwrap(), trap(class::WFX, 1));
+    assert_eq!(machine.exit(BOOT, wfe, &mut FakeRegs::default()), Resume::Pause);
+    machine.wake(BOOT.bit());
+    let mut regs = FakeRegs::default();
+    [(0, 0xc400_0003), (1, 1), (2, map::RAM_BASE)].into_iter().for_each(|(n, value)| regs.set(Reg::X(n), value));
+    machine.exit(BOOT, trap(class::SMC64, 0), &mut regs);
+    assert_eq!(machine.exit(BOOT, wfe, &mut FakeRegs::default()), Resume::Advance);
+    assert_eq!(machine.exit(one, trap(class::WFX, 0), &mut FakeRegs::default()), Resume::Block);
+    assert_eq!(machine.exit(BOOT, wfe, &mut FakeRegs::default()), Resume::Pause);
 }

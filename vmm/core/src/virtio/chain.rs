@@ -19,7 +19,7 @@ pub struct Buffer {
 }
 
 /// What a chain consists of. All buffers lie in RAM.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chain {
     buffers: heapless::Vec<Buffer, { MAX_SIZE as usize }>,
     /// How many of the buffers the device may only read; it may only write the others.
@@ -110,15 +110,17 @@ impl Chain {
 /// The parts of `buffers` that hold the `len` bytes from `offset` on.
 fn part(buffers: &[Buffer], offset: u64, len: u64) -> impl Iterator<Item = Buffer> {
     let (mut skip, mut take) = (offset, len);
-    buffers.iter().map_while(move |buffer| {
-        let skipped = skip.min(buffer.len.into());
-        let taken = take.min(u64::from(buffer.len) - skipped);
-        skip -= skipped;
-        let more = take > 0;
-        take -= taken;
-        more.then_some(Buffer { gpa: buffer.gpa + skipped, len: taken as u32 })
-    })
-    .filter(|buffer| buffer.len > 0)
+    buffers
+        .iter()
+        .map_while(move |buffer| {
+            let skipped = skip.min(buffer.len.into());
+            let taken = take.min(u64::from(buffer.len) - skipped);
+            skip -= skipped;
+            let more = take > 0;
+            take -= taken;
+            more.then_some(Buffer { gpa: buffer.gpa + skipped, len: taken as u32 })
+        })
+        .filter(|buffer| buffer.len > 0)
 }
 
 #[cfg(test)]

@@ -211,9 +211,11 @@ impl Ring {
             if bytes > 1 << 32 {
                 return Err(RingError::ChainTooLarge);
             }
-            memory::offset(gpa, len as usize, memory.size()).map_err(|OutOfRange| RingError::BufferOutOfRange)?;
-            if len > 0 && !chain.push(Buffer { gpa, len }, flags & flag::WRITE != 0) {
-                return Err(RingError::ReadableAfterWritable);
+            if len > 0 {
+                memory::offset(gpa, len as usize, memory.size()).map_err(|OutOfRange| RingError::BufferOutOfRange)?;
+                if !chain.push(Buffer { gpa, len }, flags & flag::WRITE != 0) {
+                    return Err(RingError::ReadableAfterWritable);
+                }
             }
             if flags & flag::NEXT == 0 {
                 return Ok(());
@@ -223,6 +225,11 @@ impl Ring {
             }
             index = next;
         }
+    }
+
+    /// Leaves the last `count` chains that were taken to be taken again.
+    pub fn put_back(&mut self, count: u16) {
+        self.taken = self.taken.wrapping_sub(count);
     }
 
     /// Gives a chain back, of which `written` bytes were written. The driver sees it after [`Ring::publish`].

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The registers that hold some bits for each interrupt: GICv2's distributor, GICv3's distributor and its redistributors
+//! have them at the same offsets (IHI 0048B 4.3.4 to 4.3.13, IHI 0069H 12.9 and 12.11).
+
+use super::{BANKS, Gic, Listed, PRIORITY_MASK, SGIS, Version};
+use crate::VcpuId;
+use crate::exit::Width;
+
+/// `GICD_IIDR` and `GICR_IIDR`: implementer Arm, product and revision 0.
+pub(super) const IIDR: u32 = 0x0000_043b;
+
+/// One of these registers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Banked {
+    /// One bit for each of the 32 interrupts of a bank.
+    Bits(Field, usize),
+    /// One byte for each of the four interrupts from this id on.
+    Priority(usize),
+    /// Two bits for each of 16 interrupts: the bank, and whether its upper half.
+    Config(usize, bool),
+}
+
+/// A bit-per-interrupt register.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Field {
+    Group,
+    SetEnable,
+    ClearEnable,
+    SetPending,
+    ClearPending,
+    SetActive,
+    ClearActive,
+}
+
+/// What is at an offset where the architecture has these registers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// A register.
+    Here(Banked),
+    /// A register of interrupts that are not implemented: it reads as zero and ignores writes.
+    Absent,
+}
+
+impl Banked {
+    /// The register at `offset`, which is a multiple of four; `None` where the architecture has another one, or none.
+    pub(super) fn decode(offset: usize) -> Option<Place> {
+        let word = offset % 0x80 / 4;
+        let (register, bank) = match offset {
+            0x080..0x100 => (Self::Bits(Field::Group, word), word),
+            0x100..0x180 => (Self::Bits(Field::SetEnable, word), word),
+            0x180..0x200 => (Self::Bits(Field::ClearEnable, word), word),
+            0x200..0x280 => (Self::Bits(Field::SetPending, word), word),
+            0x280..0x300 => (Self::Bits(Field::ClearPending, word), word),
+            0x300..0x380 => (Self::Bits(Field::SetActive, word), word),
+            0x380..0x400 => (Self::Bits(Field::ClearActive, word), word),
+            0x400..0x7fc => (Self::Priority(offset - 0x400), (offset - 0x400) / 32),
+            0xc00..0xd00 => (Self::Config((offset - 0xc00) / 8, offset & 4 != 0), (offset - 0xc00) / 8),
+            _ => return None,
+        };
+        Some(if bank < BANKS { Place::Here(register) } else { Place::Absent })
+    }
+
+    /// Whether it is one of the private interrupts'.
+    pub(super) fn is_private(self) -> bool {
+        match self {
+            Self::Bits(_, bank) | Self::Config(bank, _) => bank == 0,
+            Self::Priority(id) => id < 32,
+        }
+    }
+}
+
+impl Gic {
+    pub(super) fn read_banked(&self, vcpu: VcpuId, register: Banked) -> u32 {
+        let bank = |number| self.bank(vcpu, number);
+        match register {
+            Banked::Bits(field, number) => bank(number).map_or(0, |bank| match field {
+                Field::Group => bank.group,
+                Field::SetEnable | Field::ClearEnable => bank.enabled,
+                Field::SetPending | Field::ClearPending => bank.pending() | self.perhaps_pending(vcpu, number),
+                Field::SetActive | Field::ClearActive => bank.active | bank.listed,
+            }),
+            Banked::Priority(id) => {
+                bytes(|i| bank(id / 32).and_then(|bank| bank.priority.get(id % 32 + i)).copied().unwrap_or(0))
+            }
+            Banked::Config(number, upper) => bank(number).map_or(0, |b| spread(b.edge >> if upper { 16 } else { 0 })),
+        }
+    }
+
+    /// Writes the bits of `value` that are set in `mask`.
+    pub(super) fn write_banked(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) {
+        match register {
+            Banked::Bits(field, number) => self.write_bits(vcpu, field, number, value & mask, mask),
+            Banked::Priority(id) => {
+                let Some(bank) = self.bank_mut(vcpu, id / 32) else { return };
+                for (i, byte) in written(value, mask) {
+                    if let Some(priority) = bank.priority.get_mut(id % 32 + i) {
+                        *priority = byte & PRIORITY_MASK;
+                    }
+                }
+            }
+            Banked::Config(number, upper) => {
+                let Some(bank) = self.bank_mut(vcpu, number) else { return };
+                let shift = if upper { 16 } else { 0 };
+                let edges = gather(merge(spread(bank.edge >> shift), value, mask)) << shift;
+                // Software-generated interrupts are edge-triggered, whatever is written.
+                let changed = 0xffff << shift & if number == 0 { !SGIS } else { u32::MAX };
+                bank.edge = bank.edge & !changed | edges & changed;
+            }
+        }
+    }
+
+    /// `value` has no bits outside `mask`.
+    fn write_bits(&mut self, vcpu: VcpuId, field: Field, number: usize, value: u32, mask: u32) {
+        // With GICv2, software-generated interrupts are always enabled, and pending only by their own registers.
+        let fixed = if number == 0 && self.version == Version::V2 { SGIS } else { 0 };
+        let Some(bank) = self.bank_mut(vcpu, number) else { return };
+        match field {
+            Field::Group => bank.group = merge(bank.group, value, mask),
+            Field::SetEnable => bank.enabled |= value,
+            Field::ClearEnable => bank.enabled &= !value | fixed,
+            Field::SetPending => bank.latch |= value & !fixed,
+            Field::ClearPending => bank.latch &= !value | fixed,
+            Field::SetActive => bank.active |= value & !bank.listed,
+            Field::ClearActive => bank.active &= !value,
+        }
+    }
+
+    /// The interrupts of a bank that are in a list register and perhaps not taken.
+    fn perhaps_pending(&self, vcpu: VcpuId, number: usize) -> u32 {
+        let own = number == 0;
+        let cpus = self.cpus.iter().enumerate().filter(|(i, _)| !own || *i == vcpu.index());
+        let listed = cpus.flat_map(|(_, cpu)| cpu.lists.iter().flatten());
+        listed
+            .filter(|listed: &&Listed| listed.masked && listed.intid.bank() == number)
+            .fold(0, |bits, listed| bits | listed.intid.bit())
+    }
+}
+
+/// A load of `width` at `offset` from registers of 32 bits: a narrow one sees its part. The architecture asks for that only
+/// where a register has a byte for each interrupt, and leaves other narrow accesses open.
+pub(super) fn load(width: Width, offset: u64, word: impl Fn(u64) -> Option<u32>) -> Option<u64> {
+    let aligned = offset & !3;
+    if width == Width::Double {
+        return Some(u64::from(word(aligned)?) | u64::from(word(aligned.wrapping_add(4))?) << 32);
+    }
+    Some(width.truncate(u64::from(word(aligned)?) >> (offset % 4 * 8)))
+}
+
+/// A store as [`load`]; `word` gets an offset, a value, and which bits of it are written.
+pub(super) fn store(
+    width: Width,
+    offset: u64,
+    value: u64,
+    mut word: impl FnMut(u64, u32, u32) -> Option<()>,
+) -> Option<()> {
+    let aligned = offset & !3;
+    if width == Width::Double {
+        word(aligned, value as u32, u32::MAX)?;
+        return word(aligned.wrapping_add(4), (value >> 32) as u32, u32::MAX);
+    }
+    let shift = offset % 4 * 8;
+    word(aligned, (width.truncate(value) << shift) as u32, (width.truncate(u64::MAX) << shift) as u32)
+}
+
+pub(super) fn merge(old: u32, value: u32, mask: u32) -> u32 {
+    old & !mask | value & mask
+}
+
+/// Four bytes, the first in the low bits.
+pub(super) fn bytes(byte: impl Fn(usize) -> u8) -> u32 {
+    u32::from_le_bytes([0, 1, 2, 3].map(byte))
+}
+
+/// The bytes of `value` that `mask` covers, with their index.
+pub(super) fn written(value: u32, mask: u32) -> impl Iterator<Item = (usize, u8)> {
+    let (value, mask) = (value.to_le_bytes(), mask.to_le_bytes());
+    value.into_iter().zip(mask).enumerate().filter(|(_, (_, mask))| *mask != 0).map(|(i, (byte, _))| (i, byte))
+}
+
+/// Puts bit n of the low half into bit 2n + 1: the edge bits of `GICD_ICFGR`.
+fn spread(half: u32) -> u32 {
+    (0..16).fold(0, |word, n| word | (half >> n & 1) << (2 * n + 1))
+}
+
+/// The reverse of [`spread`].
+fn gather(word: u32) -> u32 {
+    (0..16).fold(0, |half, n| half | (word >> (2 * n + 1) & 1) << n)
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The guest's virtio devices: where they are, and which driver PD serves each.
+//!
+//! What a disk or a network interface is like, its driver tells when it is up; until then the guest does not start.
+
+use config::{Link, LogLevel};
+use core::fmt;
+use pd::Static;
+use queue::blk::Medium;
+use queue::{TooSmall, blk, net, rng};
+use sel4_microkit::{Channel, ChannelSet};
+use vmm_core::map::VIRTIO_SLOTS;
+use vmm_core::virtio::Device;
+use vmm_core::virtio::blk::Blk;
+use vmm_core::virtio::mmio::Slots;
+use vmm_core::virtio::net::Net;
+use vmm_core::virtio::rng::Rng;
+
+/// Every device that there can be, in the order of the slots: each has the same slot in all guests.
+const NAMES: [&str; 5] = ["blk0", "blk1", "net0", "net1", "rng0"];
+const _: () = assert!(NAMES.len() <= VIRTIO_SLOTS);
+
+/// This end of a link.
+enum End {
+    Blk(blk::Client<'static>),
+    Net(net::Client<'static>),
+    Rng(rng::Client<'static>),
+}
+
+/// Too large for the stack.
+static SLOTS: Static<Slots> = Static::new(Slots::new());
+
+/// The driver PDs' side of the devices.
+pub struct Virtio {
+    /// The links whose devices have not been made.
+    ends: [Option<End>; NAMES.len()],
+    channels: [Option<Channel>; NAMES.len()],
+}
+
+impl Virtio {
+    /// The links that `config` describes.
+    pub fn new(config: &config::Vmm) -> Self {
+        let ([blk0, blk1], [net0, net1]) = (config.blk, config.net);
+        let links = [blk0, blk1, net0, net1, config.rng];
+        let ends = [
+            end(NAMES[0], blk0, |region| blk::Client::new(region).map(End::Blk)),
+            end(NAMES[1], blk1, |region| blk::Client::new(region).map(End::Blk)),
+            end(NAMES[2], net0, |region| net::Client::new(region).map(End::Net)),
+            end(NAMES[3], net1, |region| net::Client::new(region).map(End::Net)),
+            end(NAMES[4], config.rng, |region| rng::Client::new(region).map(End::Rng)),
+        ];
+        Self { ends, channels: links.map(|link| pd::channel(link.channel)) }
+    }
+
+    /// A device whose driver has not yet said what it is like, if there is one.
+    pub fn unknown(&self) -> Option<&'static str> {
+        let is_unknown = |end: &Option<End>| match end {
+            Some(End::Blk(client)) => client.medium() == Ok(Medium::Unknown),
+            Some(End::Net(client)) => client.info() == Ok(None),
+            Some(End::Rng(_)) | None => false,
+        };
+        self.ends.iter().zip(NAMES).find(|(end, _)| is_unknown(end)).map(|(_, name)| name)
+    }
+
+    /// The devices; none without links, and only once. One whose driver cannot serve it is left out, and `log` told.
+    pub fn make(
+        &mut self,
+        config: &config::Vmm,
+        log: &mut dyn FnMut(LogLevel, fmt::Arguments<'_>),
+    ) -> Option<&'static mut Slots> {
+        if self.ends.iter().all(Option::is_none) {
+            return None;
+        }
+        // SAFETY: the window is of this PD's record, mapped writable, and used only here; the guest only reads it.
+        let page = unsafe { pd::words32(config.virtio) };
+        let slots = SLOTS.take()?;
+        slots.set_page(page);
+        for (slot, (end, name)) in self.ends.iter_mut().zip(NAMES).enumerate() {
+            let device = match end.take() {
+                None => continue,
+                Some(End::Blk(client)) => match client.medium() {
+                    Ok(Medium::Present(info)) => Ok(Device::Blk(Blk::new(client, info, name))),
+                    Ok(Medium::Unknown | Medium::Absent) => Err("has no disk for this guest"),
+                    Err(queue::Broken) => Err("broke the rules of the queues"),
+                },
+                Some(End::Net(client)) => match client.info() {
+                    Ok(Some(info)) => Ok(Device::Net(Net::new(client, info))),
+                    Ok(None) => Err("has no network for this guest"),
+                    Err(queue::Broken) => Err("broke the rules of the queues"),
+                },
+                Some(End::Rng(client)) => Ok(Device::Rng(Rng::new(client))),
+            };
+            match device {
+                Ok(device) => slots.attach(slot, device),
+                Err(why) => log(LogLevel::Error, format_args!("{name} is left out: its driver {why}")),
+            }
+        }
+        Some(slots)
+    }
+
+    /// The slots, a bit each, whose drivers have notified over `channels`.
+    pub fn slots(&self, channels: ChannelSet) -> u8 {
+        let notified = |channel: &Option<Channel>| channel.is_some_and(|channel| channels.contains(channel));
+        let slots = self.channels.iter().enumerate().filter(|(_, channel)| notified(channel));
+        slots.fold(0, |mask, (slot, _)| mask | 1 << slot)
+    }
+
+    /// The channels to the drivers of `slots`, a bit each.
+    pub fn channels(&self, slots: u8) -> impl Iterator<Item = Channel> + use<> {
+        let drivers = self.channels.into_iter().enumerate().filter(move |(slot, _)| slots & 1 << slot != 0);
+        drivers.filter_map(|(_, channel)| channel)
+    }
+}
+
+/// This end of `link`, if there is one.
+fn end(name: &str, link: Link, new: impl FnOnce(&'static [queue::AtomicU64]) -> Result<End, TooSmall>) -> Option<End> {
+    if link.queues.is_empty() {
+        return None;
+    }
+    // SAFETY: the window is of this PD's record, mapped writable, and used only here.
+    match new(unsafe { pd::words(link.queues) }) {
+        Ok(end) => Some(end),
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
