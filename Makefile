@@ -8,6 +8,7 @@ VARIABLES := BOARD CONFIG SYSTEM QEMU MICROKIT_SDK CONFIGS TEST
 BOARD ?= qemu_virt_aarch64#  a directory of board/, and a board of the SDK
 CONFIG ?= debug#  a configuration of the SDK: debug, release, benchmark, smp-debug, …
 SYSTEM ?= system.xml#  the system to build
+DISK ?= build/disk.img#  the image of the disk of `make run`; by default a small file system, which keeps what is written
 QEMU ?= qemu-system-aarch64#  the emulator
 MICROKIT_SDK ?= $(or $(wildcard $(HOME)/microkit-sdk-2.3.0),$(DEVSDK))#  the seL4 Microkit SDK 2.3.0, or devsdk
 CONFIGS ?= debug release#  the configurations that `make test` boots
@@ -35,8 +36,8 @@ HOST_DIR := build/cargo
 PD_DIR := $(OUT)/cargo
 TOOL := $(HOST_DIR)/release/vmm-tool
 HARNESS := $(HOST_DIR)/release/harness
-PDS := vmm serial power
-ELFS := vmm.elf serial_pl011.elf power.elf
+PDS := vmm serial power timer idle blk net rng
+ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/bench/initramfs.cpio
 TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
@@ -45,8 +46,8 @@ TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
 all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
-run: $(OUT)/$(IMAGE) $(HARNESS) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
-	@$(HARNESS) run --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $<
+run: $(OUT)/$(IMAGE) $(HARNESS) $(DISK) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
+	@$(HARNESS) run --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $< --disk $(DISK)
 
 test: lint host-test ## check formatting, lint, run the host's tests, and boot the test systems on devsdk and on the SDK
 	@for sdk in $(sort $(DEVSDK) $(MICROKIT_SDK)); do \
@@ -98,6 +99,11 @@ build/guests/probe/Image: FORCE | build/toolchain/env.mk
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/probe $@
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/origin build/guests/bench/origin
 
+# Not among the guests' images: what guests write to it is no reason to pack an image again.
+build/disk.img build/tests/disk.img: guests/linux/disk | build/toolchain/env.mk
+	@mkdir -p $(@D)
+	@guests/linux/disk $@
+
 # The kernel takes several archives in a row.
 build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/probe/Image
 	@cd build/guests/bench && echo origin | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
@@ -137,9 +143,9 @@ host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 	cargo test --quiet --target-dir $(HOST_DIR)
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
 
-boot-test: images ## boot the test systems, or those named by TEST, with one SDK and CONFIG
+boot-test: images build/tests/disk.img ## boot the test systems, or those named by TEST, with one SDK and CONFIG
 	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
-	    --probe build/guests/probe/Image --logs $(OUT)/logs $(TEST)
+	    --probe build/guests/probe/Image --disk build/tests/disk.img --logs $(OUT)/logs $(TEST)
 
 conformance: sdk ## compare what domains see with what they saw on the real SDK
 	CARGO_TARGET_DIR=$(PD_DIR) QEMU=$(QEMU) devsdk/tests/run

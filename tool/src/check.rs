@@ -20,6 +20,8 @@ pub struct Configuration {
     pub pd: String,
     /// The record.
     pub bytes: Vec<u8>,
+    /// Symbols that get the physical address of a region, by name.
+    pub paddrs: Vec<(String, String)>,
 }
 
 /// What goes with the system.
@@ -38,6 +40,8 @@ struct Use<'a> {
     role: Role,
     region: &'a Region,
     owner: &'a Domain,
+    /// Of a queue, who is at its other end.
+    class: Option<Class>,
 }
 
 /// How a region must be mapped.
@@ -56,6 +60,8 @@ impl Access {
     pub const SHARED: Self = Self { perms: "rw", cached: Some(true) };
     /// A guest's RAM in the guest.
     pub const GUEST_RAM: Self = Self { perms: "rwx", cached: Some(true) };
+    /// What a guest reads of its VMM as if it were a device.
+    pub const GUEST_REGISTERS: Self = Self { perms: "r", cached: Some(false) };
     /// A device.
     pub const DEVICE: Self = Self { perms: "rw", cached: Some(false) };
 }
@@ -97,17 +103,24 @@ pub fn check(system: &System, sources: &Sources, files: &SearchPath, report: &mu
     let mut drivers: Vec<Driver> =
         system.domains.iter().filter_map(|domain| Driver::read(&mut checker, domain)).collect();
     for vmm in &mut vmms {
-        checker.link_serial(vmm, &mut drivers);
+        checker.link_devices(vmm, &mut drivers);
         checker.link_power(vmm, &mut drivers);
+        checker.link_timer(vmm, &mut drivers);
     }
+    checker.link_logs(&mut drivers);
     checker.check_clients(&drivers);
+    checker.check_shares(&drivers);
     checker.check_unnamed_queues(&vmms, &drivers);
     checker.check_uses(&drivers);
     checker.check_priorities(&vmms, &drivers);
-    let vmms = vmms.iter().map(|vmm| (vmm.domain, vmm.record()));
-    let drivers = drivers.iter().map(|driver| (driver.domain, driver.record()));
-    let configuration =
-        |(domain, bytes): (&Domain, _)| Configuration { node: domain.node, pd: domain.name.clone(), bytes };
+    let vmms = vmms.iter().map(|vmm| (vmm.domain, vmm.record(), Vec::new()));
+    let drivers = drivers.iter().map(|driver| (driver.domain, driver.record(), driver.paddrs()));
+    let configuration = |(domain, bytes, paddrs): (&Domain, _, _)| Configuration {
+        node: domain.node,
+        pd: domain.name.clone(),
+        bytes,
+        paddrs,
+    };
     checker.products.configurations = vmms.chain(drivers).map(configuration).collect();
     checker.products
 }
@@ -120,9 +133,25 @@ impl<'a> Checker<'a> {
 
     /// The region that a setting of `owner` names, noted as having `role` there.
     pub fn region(&mut self, at: At, name: &str, role: Role, owner: &'a Domain) -> Option<&'a Region> {
+        self.used_region(at, name, role, owner, None)
+    }
+
+    /// The region that a setting of `owner` names as its queue to a driver of `class`.
+    pub fn queue(&mut self, at: At, name: &str, class: Class, owner: &'a Domain) -> Option<&'a Region> {
+        self.used_region(at, name, Role::Queue, owner, Some(class))
+    }
+
+    fn used_region(
+        &mut self,
+        at: At,
+        name: &str,
+        role: Role,
+        owner: &'a Domain,
+        class: Option<Class>,
+    ) -> Option<&'a Region> {
         let region = self.system.region(name);
         match region {
-            Some(region) => self.uses.push(Use { at, role, region, owner }),
+            Some(region) => self.uses.push(Use { at, role, region, owner, class }),
             None => {
                 let known = list(self.system.regions.iter().map(|region| &region.name));
                 self.add(at, Problem::RegionUnknown { role, region: name.to_owned(), known });
@@ -195,7 +224,7 @@ impl<'a> Checker<'a> {
                 );
             }
         }
-        for Use { role, region, owner, .. } in uses {
+        for Use { role, region, owner, class, .. } in uses {
             for (domain, guest, map) in self.system.maps_of(&region.name) {
                 let who = guest.map_or(&domain.name, |guest| &guest.name);
                 if is_image(role) {
@@ -207,10 +236,9 @@ impl<'a> Checker<'a> {
                 }
                 let of_owner = domain.node == owner.node;
                 let allowed = match role {
-                    Role::Ram => of_owner,
+                    Role::Ram | Role::VirtioPage => of_owner,
                     Role::Queue => {
-                        let serves =
-                            |driver: &Driver| driver.domain.node == domain.node && driver.class == Class::Serial;
+                        let serves = |driver: &Driver| driver.domain.node == domain.node && Some(driver.class) == class;
                         guest.is_none() && (of_owner || drivers.iter().any(serves))
                     }
                     _ => of_owner && guest.is_none(),
@@ -234,8 +262,17 @@ impl<'a> Checker<'a> {
         let of_vmms = || vmms.iter().filter_map(|vmm| priority(vmm.domain));
         let (highest, lowest) = (of_vmms().max_by_key(|(_, p)| *p), of_vmms().min_by_key(|(_, p)| *p));
         let (Some(highest), Some(lowest)) = (highest, lowest) else { return };
-        let devices = drivers.iter().filter(|driver| driver.class != Class::Power).map(|driver| driver.domain);
+        let timed = |driver: &&Driver| driver.class == Class::Timer;
+        let device = |driver: &&Driver| driver.class != Class::Power && !timed(driver);
+        let of_drivers = drivers.iter().filter(device).filter_map(|driver| priority(driver.domain));
+        let below_timer = of_drivers.max_by_key(|(_, p)| *p);
+        let timers = drivers.iter().filter(timed).filter_map(|driver| {
+            let below = below_timer.map_or(("VMM", highest), |below| ("driver", below));
+            Some((driver.domain.at, ("driver", priority(driver.domain)?), below))
+        });
+        let devices = drivers.iter().filter(device).map(|driver| driver.domain);
         let over = devices.filter_map(|domain| Some((domain.at, ("driver", priority(domain)?), ("VMM", highest))));
+        let over = over.chain(timers);
         let guests = vmms.iter().filter_map(|vmm| vmm.guest);
         let under =
             guests.filter_map(|guest| Some((guest.at, ("VMM", lowest), ("guest", (&guest.name, guest.priority?)))));

@@ -5,7 +5,7 @@
 //!
 //! 1. [`source`] makes one XML text of both, so that the parser expands the board's entities.
 //! 2. [`system`] reads from the tree what the configuration depends on, [`instruction`] the processing instructions.
-//! 3. [`check`] holds the rules, with [`vmm`], [`driver`], [`image`] and [`link`] for each part; it yields the PDs' records.
+//! 3. [`check`] holds the rules, with [`vmm`], [`device`], [`driver`], [`image`] and [`link`] for each part; it yields the PDs' records.
 //! 4. [`output`] writes plain SDF and one configuration file per PD, unless anything is wrong.
 //!
 //! Every problem found is one line on standard error, `file:line: what is wrong; remedy: what to do`. All of them are
@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod device;
 mod driver;
 mod image;
 mod instruction;

@@ -62,6 +62,10 @@ fn element(out: &mut String, node: Node, depth: usize, products: &Products) {
             let map =
                 [("mr", &*format!("config_{pd}")), ("vaddr", CONFIG_VADDR), ("perms", "r"), ("setvar_vaddr", "config")];
             tag(&mut inside, "map", map, depth + 1, "");
+            for (symbol, region) in &configuration.paddrs {
+                let variable = [("symbol", symbol.as_str()), ("region_paddr", region)];
+                tag(&mut inside, "setvar", variable, depth + 1, "");
+            }
         } else if node == node.document().root_element() {
             let region = [("name", &*format!("config_{pd}")), ("size", "0x1000"), ("prefill_path", &*config_path(pd))];
             tag(&mut inside, "memory_region", region, depth + 1, "");

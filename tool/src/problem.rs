@@ -96,6 +96,22 @@ pub enum Problem {
     DeviceTwice { device: String },
     #[error("{what} has {length} bytes; remedy: shorten it to {max}")]
     TooLong { what: String, length: usize, max: usize },
+    #[error(
+        "`partition=\"{value}\"` names no partition; remedy: use its number, from 1, or its name of at most 36 characters"
+    )]
+    PartitionName { value: String },
+    #[error(
+        "`sectors=\"{value}\"` is no range of sectors; remedy: write the first sector and their number as FIRST+COUNT"
+    )]
+    SectorsSyntax { value: String },
+    #[error("`{device}` has both `partition` and `sectors`; remedy: keep one of the two")]
+    PartTwice { device: String },
+    #[error("`mac=\"{value}\"` is no address; remedy: write six bytes in hexadecimal, as in 52:54:00:12:34:56")]
+    MacSyntax { value: String },
+    #[error(
+        "`mac=\"{value}\"` is not the address of one interface; remedy: make the first byte even, and not all zero"
+    )]
+    MacGroup { value: String },
     #[error("`{pd}` has `<?vmm …?>` but no virtual_machine; remedy: add the guest's virtual_machine to it")]
     NoVirtualMachine { pd: String },
     #[error("`{pd}` has a virtual_machine but no `<?vmm …?>`; remedy: add `<?vmm ram=\"…\" kernel=\"…\"?>` to it")]
@@ -120,14 +136,20 @@ pub enum Problem {
     MapPerms { who: String, role: Role, region: String, perms: String, wanted: &'static str },
     #[error("`{who}` maps {role} `{region}` with cached=\"{cached}\"; remedy: set cached=\"{wanted}\"")]
     MapCached { who: String, role: Role, region: String, cached: bool, wanted: bool },
-    #[error("guest `{guest}` has RAM `{region}` at {vaddr}; remedy: set vaddr=\"{wanted}\"")]
-    RamAddress { guest: String, region: String, vaddr: Hex, wanted: Hex },
+    #[error("guest `{guest}` has {role} `{region}` at {vaddr}; remedy: set vaddr=\"{wanted}\"")]
+    MapAddress { guest: String, role: Role, region: String, vaddr: Hex, wanted: Hex },
     #[error("RAM `{region}` has size {size}, which is not a multiple of 2 MiB; remedy: set size=\"{wanted}\"")]
     RamSize { region: String, size: Hex, wanted: Hex },
+    #[error("RAM `{region}` has size {size}, of which devices reach {max}; remedy: set size=\"{max}\" or less")]
+    RamReach { region: String, size: Hex, max: Hex },
     #[error("guest `{guest}` has no GICv2 CPU interface at {vaddr}; remedy: put `&{entity};` into its virtual_machine")]
     GicMissing { guest: String, vaddr: Hex, entity: &'static str },
-    #[error("GICv2 CPU interface `{region}` has size {size}; remedy: set size=\"{wanted}\"")]
-    GicSize { region: String, size: Hex, wanted: Hex },
+    #[error("{role} `{region}` has size {size}; remedy: set size=\"{wanted}\"")]
+    RegionSize { role: Role, region: String, size: Hex, wanted: Hex },
+    #[error(
+        "{role} `{region}` has no {needed} bytes at offset {offset}; remedy: correct the offset, or set a larger size"
+    )]
+    RegistersOffset { role: Role, region: String, needed: Hex, offset: Hex },
 
     // Images.
     #[error("{role} `{region}` has no prefill_path; remedy: add prefill_path=\"FILE\" to the region")]
@@ -157,7 +179,7 @@ pub enum Problem {
     #[error("guest `{guest}` has {count} vCPUs; remedy: remove all but {max}")]
     VcpuCount { guest: String, count: usize, max: usize },
     #[error(
-        "{high} has priority {high_priority}, not above the {low_priority} of {low}; remedy: put drivers above VMMs, and VMMs above guests"
+        "{high} has priority {high_priority}, not above the {low_priority} of {low}; remedy: put the timer above drivers, those above VMMs, and VMMs above guests"
     )]
     Priority { high: String, high_priority: u64, low: String, low_priority: u64 },
 
@@ -165,29 +187,37 @@ pub enum Problem {
     #[error("queue `{region}` has size {size}; remedy: set size=\"{wanted}\", or more in pages of 0x1000")]
     QueueSize { region: String, size: Hex, wanted: Hex },
     #[error(
-        "queue `{region}` of `{vmm}` is mapped by no {class} driver; remedy: map it in a PD with `<?driver class=\"{class}\" …?>`"
+        "queue `{region}` of `{pd}` is mapped by no {class} driver; remedy: map it in a PD with `<?driver class=\"{class}\" …?>`"
     )]
-    QueueUnserved { region: String, vmm: String, class: &'static str },
-    #[error("queue `{region}` of `{vmm}` is mapped by two drivers, `{first}` and `{second}`; remedy: keep one map")]
-    QueueServedTwice { region: String, vmm: String, first: String, second: String },
+    QueueUnserved { region: String, pd: String, class: &'static str },
+    #[error("queue `{region}` of `{pd}` is mapped by two drivers, `{first}` and `{second}`; remedy: keep one map")]
+    QueueServedTwice { region: String, pd: String, first: String, second: String },
     #[error(
         "`{vmm}` and `{driver}` share `{region}`, which is no device's queue; remedy: add `<?vmm {device} queue=\"{region}\"?>`"
     )]
     QueueUnnamed { vmm: String, driver: String, region: String, device: &'static str },
-    #[error("no channel joins `{vmm}` and `{driver}`; remedy: add a channel with an end in each")]
-    ChannelMissing { vmm: String, driver: String },
-    #[error("a second channel joins `{vmm}` and `{driver}`; remedy: keep one of the two")]
-    ChannelTwice { vmm: String, driver: String },
+    #[error("no channel joins `{pd}` and `{driver}`; remedy: add a channel with an end in each")]
+    ChannelMissing { pd: String, driver: String },
+    #[error("a second channel joins `{pd}` and `{driver}`; remedy: keep one of the two")]
+    ChannelTwice { pd: String, driver: String },
     #[error("`{pd}` may not notify over its channel to `{other}`; remedy: remove notify=\"false\"")]
     ChannelMute { pd: String, other: String },
-    #[error("driver `{driver}` serves {count} guests; remedy: leave it {max}, and add a second driver for the others")]
+    #[error("driver `{driver}` has {count} clients; remedy: leave it {max}, and add a second driver for the others")]
     ClientCount { driver: String, count: usize, max: usize },
+    #[error(
+        "`{first}` and `{second}` have sectors of one disk in common, and one may write them; remedy: give each its own"
+    )]
+    DiskShared { first: String, second: String },
+    #[error("`{first}` and `{second}` have the same address; remedy: give each its own mac")]
+    MacTwice { first: String, second: String },
     #[error("driver `{driver}` has {count} irq elements; remedy: give it exactly one")]
     DriverIrq { driver: String, count: usize },
     #[error("`{driver}` cannot turn the machine off; remedy: add smc=\"true\" to it")]
     PowerSmc { driver: String },
-    #[error("`{vmm}` has channels to two power drivers, `{first}` and `{second}`; remedy: keep one of the two")]
-    PowerTwice { vmm: String, first: String, second: String },
+    #[error("`{vmm}` has channels to two {class} drivers, `{first}` and `{second}`; remedy: keep one of the two")]
+    DriverTwice { vmm: String, class: &'static str, first: String, second: String },
+    #[error("`{vmm}` may not call over its channel to `{driver}`; remedy: add pp=\"true\" to its end")]
+    ChannelNoCall { vmm: String, driver: String },
 
     // The SDK.
     #[error(
@@ -223,6 +253,10 @@ pub enum Role {
     Queue,
     /// A driver's device.
     Registers,
+    /// Memory that a driver shares with its device.
+    Dma,
+    /// Registers of a guest's virtio devices.
+    VirtioPage,
     /// GICV frame.
     Gic,
 }
@@ -237,6 +271,8 @@ impl fmt::Display for Role {
             Self::DtbFragment => "device tree fragment",
             Self::Queue => "queue",
             Self::Registers => "register block",
+            Self::Dma => "DMA region",
+            Self::VirtioPage => "virtio register page",
             Self::Gic => "GICv2 CPU interface",
         })
     }

@@ -23,6 +23,8 @@ pub struct Settings<'a> {
     pub at: At,
     domain: &'a Domain,
     target: Target,
+    /// The device that they are about, if not all of the PD.
+    device: Option<&'a str>,
     of_domain: Vec<Setting<'a>>,
     of_devices: Vec<(At, &'a str, Vec<Setting<'a>>)>,
 }
@@ -32,7 +34,7 @@ impl<'a> Settings<'a> {
     pub fn collect(checker: &mut Checker<'a>, domain: &'a Domain, target: Target, devices: &[&str]) -> Option<Self> {
         let mut instructions = domain.instructions.iter().filter(|i| i.target == target).peekable();
         let at = instructions.peek()?.at;
-        let mut settings = Self { at, domain, target, of_domain: Vec::new(), of_devices: Vec::new() };
+        let mut settings = Self { at, domain, target, device: None, of_domain: Vec::new(), of_devices: Vec::new() };
         for instruction in instructions {
             let at = instruction.at;
             let mut own = Vec::new();
@@ -56,7 +58,9 @@ impl<'a> Settings<'a> {
 
     /// Checks that there are no settings but those in `known`.
     pub fn check_known(&self, checker: &mut Checker<'a>, known: &[&str]) {
-        check_known(checker, &self.of_domain, known);
+        for setting in self.of_domain.iter().filter(|setting| !known.contains(&setting.name)) {
+            checker.add(setting.at, Problem::SettingUnknown { setting: setting.name.to_owned(), known: list(known) });
+        }
     }
 
     /// The value of `name`, if it is set.
@@ -68,7 +72,8 @@ impl<'a> Settings<'a> {
     pub fn required(&self, checker: &mut Checker<'a>, name: &'static str) -> Option<Setting<'a>> {
         let setting = self.get(name);
         if setting.is_none() {
-            let (pd, target) = (self.domain.name.clone(), self.target.name().to_owned());
+            let device = self.device.map_or(String::new(), |device| format!(" {device}"));
+            let (pd, target) = (self.domain.name.clone(), format!("{}{device}", self.target.name()));
             checker.add(self.at, Problem::SettingMissing { pd, target, setting: name });
         }
         setting
@@ -90,21 +95,10 @@ impl<'a> Settings<'a> {
         self.of_devices.iter().any(|(_, described, _)| *described == device)
     }
 
-    /// The value of `name` for `device`, which must be the only setting of that device; if the device is described.
-    pub fn of_device(&self, checker: &mut Checker<'a>, device: &str, name: &'static str) -> Option<Setting<'a>> {
-        let (at, _, settings) = self.of_devices.iter().find(|(_, described, _)| *described == device)?;
-        check_known(checker, settings, &[name]);
-        let setting = settings.iter().find(|setting| setting.name == name).copied();
-        if setting.is_none() {
-            let (pd, target) = (self.domain.name.clone(), format!("{} {device}", self.target.name()));
-            checker.add(*at, Problem::SettingMissing { pd, target, setting: name });
-        }
-        setting
-    }
-}
-
-fn check_known<'a>(checker: &mut Checker<'a>, settings: &[Setting<'a>], known: &[&str]) {
-    for setting in settings.iter().filter(|setting| !known.contains(&setting.name)) {
-        checker.add(setting.at, Problem::SettingUnknown { setting: setting.name.to_owned(), known: list(known) });
+    /// The settings of `device`, if it is described.
+    pub fn device(&self, device: &str) -> Option<Self> {
+        let (at, device, settings) = self.of_devices.iter().find(|(_, described, _)| *described == device)?;
+        let (domain, target, of_domain) = (self.domain, self.target, settings.clone());
+        Some(Self { at: *at, domain, target, device: Some(device), of_domain, of_devices: Vec::new() })
     }
 }

@@ -74,6 +74,7 @@ pub struct End {
     pub pd: String,
     pub id: u8,
     pub notify: bool,
+    pub pp: bool,
 }
 
 /// A `channel`.
@@ -137,6 +138,15 @@ impl System {
             [y, x] if x.pd == a && y.pd == b => Some((channel.at, x, y)),
             _ => None,
         })
+    }
+}
+
+/// An address, size or count as SDF writes it: decimal, or hexadecimal after 0x, with `_` between digits.
+pub fn number(value: &str) -> Option<u64> {
+    let digits = value.replace('_', "");
+    match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => digits.parse().ok(),
     }
 }
 
@@ -229,6 +239,7 @@ impl Reader<'_> {
             pd: self.text(end, "pd"),
             id: self.decimal(end, "id").unwrap_or(0),
             notify: end.attribute("notify") != Some("false"),
+            pp: end.attribute("pp") == Some("true"),
         });
         Channel { at: At::node(&node), ends: ends.collect() }
     }
@@ -245,15 +256,11 @@ impl Reader<'_> {
     /// An address, size or priority, where there is one.
     fn number(&mut self, node: Node, attribute: &'static str) -> Option<u64> {
         let value = node.attribute(attribute)?;
-        let digits = value.replace('_', "");
-        let number = match digits.strip_prefix("0x") {
-            Some(hex) => u64::from_str_radix(hex, 16),
-            None => digits.parse(),
-        };
-        if number.is_err() {
+        let number = number(value);
+        if number.is_none() {
             self.add(&node, Problem::NumberSyntax { attribute, value: value.to_owned() });
         }
-        number.ok()
+        number
     }
 
     /// Microkit's default is the lowest priority.

@@ -4,14 +4,15 @@
 //! A VMM and its guest.
 
 use crate::check::{Access, Checker};
+use crate::device::{self, Device};
 use crate::image::{self, KernelFormat};
 use crate::instruction::Target;
 use crate::problem::{Hex, Problem, Role, list};
 use crate::settings::Settings;
-use crate::source::At;
 use crate::system::{Domain, Guest, Region};
-use config::{Channel, Gic, Link, LogLevel, MAX_VCPUS, RAM_GPA, Record, Window};
+use config::{Channel, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window};
 use vmm_core::boot::{self, BootError, RAM_UNIT};
+use vmm_core::map::VIRTIO;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Guest-physical address of the GICv2 CPU interface, on every board that has one.
@@ -24,7 +25,8 @@ const PAGE: u64 = 0x1000;
 /// The largest guest-physical address space that seL4 has on Arm.
 const ADDRESS_SPACE: u64 = 1 << 48;
 
-const SETTINGS: [&str; 8] = ["ram", "kernel", "kernel-format", "initramfs", "dtb", "dtb-fragment", "bootargs", "log"];
+const SETTINGS: [&str; 9] =
+    ["ram", "kernel", "kernel-format", "initramfs", "dtb", "dtb-fragment", "virtio", "bootargs", "log"];
 const LOG_LEVELS: [(&str, LogLevel); 4] =
     [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
@@ -47,24 +49,23 @@ pub struct Vmm<'a> {
     pub domain: &'a Domain,
     /// Its guest.
     pub guest: Option<&'a Guest>,
-    /// The queue of its console, and where that is set.
-    pub serial: Option<(At, &'a Region)>,
+    /// The guest's RAM.
+    pub ram: Option<&'a Region>,
+    /// The guest's devices that drivers serve.
+    pub devices: Vec<Device<'a>>,
     /// Its record.
     pub config: config::Vmm,
     settings: Settings<'a>,
 }
 
 impl<'a> Vmm<'a> {
-    /// The device that is its console.
-    pub const SERIAL: &'static str = "serial0";
-
     /// The VMM in `domain`, if it is one.
     pub fn read(checker: &mut Checker<'a>, domain: &'a Domain) -> Option<Self> {
         if domain.is(Target::Driver) {
             // `Driver` reports it if it is both.
             return None;
         }
-        let settings = Settings::collect(checker, domain, Target::Vmm, &[Self::SERIAL]);
+        let settings = Settings::collect(checker, domain, Target::Vmm, &device::names().collect::<Vec<_>>());
         let guest = domain.guest.as_ref();
         let pd = || domain.name.clone();
         match (&settings, guest) {
@@ -74,27 +75,30 @@ impl<'a> Vmm<'a> {
         }
         let settings = settings?;
         settings.check_known(checker, &SETTINGS);
-        let serial = settings.of_device(checker, Self::SERIAL, "queue").and_then(|setting| {
-            checker.region(setting.at, setting.value, Role::Queue, domain).map(|region| (setting.at, region))
-        });
-        let mut vmm = Self { domain, guest, serial, config: empty(), settings };
+        let devices = device::read(checker, domain, &settings);
+        let mut vmm = Self { domain, guest, ram: None, devices, config: empty(), settings };
         vmm.read_settings(checker);
-        let ram = vmm.read_ram(checker);
-        vmm.read_images(checker, ram);
+        vmm.ram = vmm.read_ram(checker);
+        vmm.read_images(checker, vmm.ram);
+        vmm.read_register_page(checker);
         if let Some(guest) = guest {
-            vmm.read_guest(checker, guest, ram);
+            vmm.read_guest(checker, guest, vmm.ram);
         }
         Some(vmm)
     }
 
-    /// Whether it has a console, rightly described or not.
-    pub fn has_serial(&self) -> bool {
-        self.settings.describes(Self::SERIAL)
+    /// Whether `device` is described, rightly or not.
+    pub fn describes(&self, device: &str) -> bool {
+        self.settings.describes(device)
     }
 
     /// Whether a setting names `region`.
     pub fn names(&self, region: &str) -> bool {
         SETTINGS.iter().any(|name| self.settings.get(name).is_some_and(|setting| setting.value == region))
+            || device::names().any(|device| {
+                let queue = self.settings.device(device).and_then(|settings| settings.get("queue"));
+                queue.is_some_and(|queue| queue.value == region)
+            })
     }
 
     /// The record as bytes.
@@ -227,16 +231,31 @@ impl<'a> Vmm<'a> {
         window.unwrap_or_default()
     }
 
+    /// The page of which the guest reads its virtio devices' registers.
+    fn read_register_page(&mut self, checker: &mut Checker<'a>) {
+        let setting = if self.devices.iter().any(|device| device.class.is_virtio()) {
+            self.settings.required(checker, "virtio")
+        } else {
+            self.settings.get("virtio")
+        };
+        let Some(setting) = setting else { return };
+        let Some(region) = checker.region(setting.at, setting.value, Role::VirtioPage, self.domain) else { return };
+        if let Some(size) = checker.size(region).filter(|size| *size != VIRTIO.size) {
+            let (role, region_name, wanted) = (Role::VirtioPage, region.name.clone(), Hex(VIRTIO.size));
+            let problem = Problem::RegionSize { role, region: region_name, size: Hex(size), wanted };
+            checker.add(region.at, problem);
+        }
+        let vaddr = checker.mapped(self.domain, Role::VirtioPage, region, Access::DEVICE, "…").unwrap_or(0);
+        self.config.virtio = Window { vaddr, size: VIRTIO.size };
+        if let Some(guest) = self.guest {
+            mapped_at(checker, guest, Role::VirtioPage, region, Access::GUEST_REGISTERS, VIRTIO.base);
+        }
+    }
+
     fn read_guest(&mut self, checker: &mut Checker<'a>, guest: &'a Guest, ram: Option<&'a Region>) {
         self.config.name = checker.name(guest.at, &guest.name);
         if let Some(ram) = ram {
-            let wanted = Hex(RAM_GPA);
-            let vaddr = checker.mapped(guest, Role::Ram, ram, Access::GUEST_RAM, &wanted.to_string());
-            if let Some(vaddr) = vaddr.filter(|vaddr| *vaddr != RAM_GPA) {
-                let at = guest.maps.iter().find(|map| map.region == ram.name).map_or(guest.at, |map| map.at);
-                let (guest, region) = (guest.name.clone(), ram.name.clone());
-                checker.add(at, Problem::RamAddress { guest, region, vaddr: Hex(vaddr), wanted });
-            }
+            mapped_at(checker, guest, Role::Ram, ram, Access::GUEST_RAM, RAM_GPA);
         }
         self.config.gic = gic(checker, guest);
         let count = guest.vcpus.len();
@@ -250,6 +269,17 @@ impl<'a> Vmm<'a> {
             checker.add(guest.at, Problem::VcpuIds { guest: guest.name.clone(), ids });
         }
         self.config.vcpus = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+}
+
+/// Checks that `guest` maps `region` at `gpa`.
+fn mapped_at(checker: &mut Checker, guest: &Guest, role: Role, region: &Region, access: Access, gpa: u64) {
+    let wanted = Hex(gpa);
+    let vaddr = checker.mapped(guest, role, region, access, &wanted.to_string());
+    if let Some(vaddr) = vaddr.filter(|vaddr| *vaddr != gpa) {
+        let at = guest.maps.iter().find(|map| map.region == region.name).map_or(guest.at, |map| map.at);
+        let (guest, region) = (guest.name.clone(), region.name.clone());
+        checker.add(at, Problem::MapAddress { guest, role, region, vaddr: Hex(vaddr), wanted });
     }
 }
 
@@ -269,7 +299,8 @@ fn gic(checker: &mut Checker, guest: &Guest) -> Gic {
             checker.add(region.at, Problem::NotDevice { role: Role::Gic, region: name() });
         }
         if let Some(size) = checker.size(region).filter(|size| *size < GICC_SIZE) {
-            checker.add(region.at, Problem::GicSize { region: name(), size: Hex(size), wanted: Hex(GICC_SIZE) });
+            let (role, size, wanted) = (Role::Gic, Hex(size), Hex(GICC_SIZE));
+            checker.add(region.at, Problem::RegionSize { role, region: name(), size, wanted });
         }
     }
     Gic::V2
@@ -290,11 +321,11 @@ fn empty() -> config::Vmm {
         log_level: LogLevel::Warn,
         reserved: 0,
         serial: Link::NONE,
-        blk: Link::NONE,
-        net: Link::NONE,
-        mac: [0; 6],
-        reserved2: [0; 2],
+        virtio: Window::default(),
+        blk: [Link::NONE; MAX_DISKS],
+        net: [Link::NONE; MAX_INTERFACES],
         rng: Link::NONE,
         power: Channel::NONE,
+        timer: Channel::NONE,
     }
 }

@@ -5,13 +5,16 @@
 
 mod fixture;
 
-use config::{Channel, Gic, LogLevel, Power, Record, Serial, Vmm, Window};
+use config::{
+    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Timer, Vmm, Window,
+};
 use fixture::{Fixture, gzip};
 use std::fs;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 const SYSTEM: &str = include_str!("base.xml");
+const VIRTIO: &str = include_str!("virtio.xml");
 const BOARD: &str = include_str!("board.dtd");
 
 fn output(fixture: &Fixture, path: &str) -> Vec<u8> {
@@ -26,6 +29,10 @@ impl Page {
     fn read(fixture: &Fixture, path: &str) -> Self {
         Self(output(fixture, path).try_into().expect("a configuration is one page"))
     }
+}
+
+fn link(vaddr: u64, size: u64, channel: u8) -> Link {
+    Link { queues: window(vaddr, size), channel: Channel::new(channel) }
 }
 
 fn window(vaddr: u64, size: u64) -> Window {
@@ -55,14 +62,14 @@ fn a_vmm_is_told_its_windows_texts_and_channels() {
     assert_eq!(a.bootargs.as_str(), "console=ttyAMA0 a&b", "entities within entities and of XML are expanded");
     assert_eq!((a.vcpus, a.gic, a.log_level), (2, Gic::V2, LogLevel::Info));
     assert_eq!((a.serial.queues, a.serial.channel), (window(0x8000_0000, 0x4000), Channel::new(1)));
-    assert_eq!(a.power, Channel::new(5));
+    assert_eq!((a.power, a.timer), (Channel::new(5), Channel::new(6)));
 
     let page = Page::read(&fixture, "config/b_vmm.bin");
     let b = Vmm::from_file(&page.0).unwrap();
     assert_eq!((b.name.as_str(), b.bootargs.as_str(), b.vcpus, b.log_level), ("b", "", 1, LogLevel::Warn));
     assert_eq!(b.kernel, window(0x5000_0000, 0x30), "a flat binary");
     assert!(b.initramfs.is_empty() && b.dtb.is_empty() && b.dtb_fragment.is_empty());
-    assert_eq!((b.serial.channel, b.power), (Channel::new(4), Channel::NONE));
+    assert_eq!((b.serial.channel, b.power, b.timer), (Channel::new(4), Channel::NONE, Channel::NONE));
 }
 
 #[test]
@@ -80,6 +87,86 @@ fn drivers_are_told_their_device_and_their_clients_in_order() {
 
     let page = Page::read(&fixture, "config/power.bin");
     assert_eq!(Power::from_file(&page.0).unwrap().guests, 1 << 6, "only `a` has a channel to it");
+
+    let page = Page::read(&fixture, "config/timer.bin");
+    let timer = Timer::from_file(&page.0).unwrap();
+    assert_eq!((timer.irq, timer.clients), (Channel::new(9), 1 << 3), "as to this");
+}
+
+#[test]
+fn a_vmm_is_told_its_virtio_devices() {
+    let fixture = Fixture::new("virtio-vmm", VIRTIO, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/a_vmm.bin");
+    let a = Vmm::from_file(&page.0).unwrap();
+    assert_eq!(a.virtio, window(0x5100_0000, 0x1000));
+    assert_eq!(a.blk, [link(0x6000_0000, 0x1000, 1), link(0x6100_0000, 0x2000, 1)]);
+    assert_eq!(a.net, [link(0x6200_0000, 0x1_0000, 5), link(0x6300_0000, 0x1_0000, 5)]);
+    assert_eq!((a.rng, a.serial), (link(0x6400_0000, 0x1000, 9), Link::NONE));
+
+    let page = Page::read(&fixture, "config/b_vmm.bin");
+    let b = Vmm::from_file(&page.0).unwrap();
+    assert_eq!(b.blk, [link(0x6000_0000, 0x1000, 3), Link::NONE]);
+    assert_eq!((b.net[1], b.rng), (Link::NONE, Link::NONE));
+}
+
+#[test]
+fn drivers_of_virtio_devices_are_told_their_device_and_what_each_client_gets() {
+    let fixture = Fixture::new("virtio-drivers", VIRTIO, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/blk.bin");
+    let blk = Blk::from_file(&page.0).unwrap();
+    assert_eq!(blk.device.registers, window(0x1000_0e00, 0x200), "from the offset on");
+    assert_eq!((blk.device.dma, blk.device.irq), (window(0x2000_0000, 0x8_0000), Channel::new(0)));
+    assert_eq!(blk.device.log, link(0x3000_0000, 0x2000, 11));
+    let [root, range, second] = blk.clients() else { panic!("three clients") };
+    assert_eq!((root.client.name.as_str(), root.client.link, root.ram), ("a", link(0x6000_0000, 0x1000, 2), 0x40_0000));
+    assert_eq!((root.part.kind, root.part.name.as_str()), (PartKind::Name, "root"));
+    assert_eq!(root.part.access, Access::ReadWrite);
+    assert_eq!(range.client.link, link(0x6100_0000, 0x2000, 2));
+    assert_eq!((range.part.kind, range.part.first, range.part.sectors), (PartKind::Sectors, 0x800, 0x800));
+    assert_eq!(range.part.access, Access::ReadOnly);
+    assert_eq!((second.client.name.as_str(), second.part.kind, second.part.index), ("b", PartKind::Index, 2));
+
+    let page = Page::read(&fixture, "config/net.bin");
+    let net = Net::from_file(&page.0).unwrap();
+    let clients: Vec<_> = net.clients().iter().map(|net| (net.client.link.channel, net.ram, net.mac[5])).collect();
+    let (six, eight) = (Channel::new(6), Channel::new(8));
+    assert_eq!(clients, [(six, 0x40_0000, 0xa), (six, 0x40_0000, 0x1a), (eight, 0x40_0000, 0xb)]);
+    assert_eq!(net.device.log, Link::NONE);
+
+    let page = Page::read(&fixture, "config/rng.bin");
+    let rng = Rng::from_file(&page.0).unwrap();
+    assert_eq!(rng.device.registers, window(0x1000_0000, 0x1000), "no offset is 0");
+    assert_eq!(rng.clients().iter().map(|client| client.link).collect::<Vec<_>>(), [link(0x6000_0000, 0x1000, 10)]);
+
+    let page = Page::read(&fixture, "config/serial.bin");
+    let serial = Serial::from_file(&page.0).unwrap();
+    let [log] = serial.clients() else { panic!("one client") };
+    assert_eq!((log.name.as_str(), log.link), ("blk", link(0x2000_0000, 0x2000, 12)));
+}
+
+#[test]
+fn only_drivers_with_dma_get_physical_addresses() {
+    let fixture = Fixture::new("virtio-paddrs", VIRTIO, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let written = String::from_utf8(output(&fixture, "system.xml")).unwrap();
+    let variables: Vec<&str> = written.lines().filter(|line| line.contains("<setvar")).map(str::trim).collect();
+    let expected = [
+        ("dma_paddr", "blk_dma"),
+        ("client0_ram", "a_ram"),
+        ("client1_ram", "a_ram"),
+        ("client2_ram", "b_ram"),
+        ("dma_paddr", "net_dma"),
+        ("client0_ram", "a_ram"),
+        ("client1_ram", "a_ram"),
+        ("client2_ram", "b_ram"),
+        ("dma_paddr", "rng_dma"),
+    ];
+    assert_eq!(
+        variables,
+        expected.map(|(symbol, region)| format!("<setvar symbol=\"{symbol}\" region_paddr=\"{region}\" />"))
+    );
 }
 
 #[test]

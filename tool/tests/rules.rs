@@ -3,7 +3,7 @@
 
 //! Every message of the tool, word for word.
 //!
-//! A file `rules/NAME.case` is a change to `base.xml` and what the tool says to it:
+//! A file `rules/NAME.case` is a change to `base.xml`, `rules/virtio/NAME.case` to `virtio.xml`, and what the tool says to it:
 //! `- line` names a line (`-2 line` its second occurrence), which the `+ line`s below replace; `@ board` turns to
 //! `board.dtd`; `= message` is a line of the output.
 
@@ -14,6 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SYSTEM: &str = include_str!("base.xml");
+const VIRTIO: &str = include_str!("virtio.xml");
 const BOARD: &str = include_str!("board.dtd");
 
 struct Case {
@@ -24,9 +25,9 @@ struct Case {
 }
 
 impl Case {
-    fn read(path: &Path) -> Self {
+    fn read(path: &Path, system: &str) -> Self {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let originals = [SYSTEM, BOARD];
+        let originals = [system, BOARD];
         let mut files = originals.map(|text| text.lines().map(|line| vec![line]).collect::<Vec<_>>());
         let (mut file, mut line, mut expected) = (0, 0, Vec::new());
         let text = fs::read_to_string(path).unwrap();
@@ -50,17 +51,21 @@ impl Case {
     }
 
     fn all() -> Vec<Self> {
-        let files = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules")).unwrap();
-        let mut paths: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
-        paths.sort();
-        paths.iter().map(|path| Self::read(path)).collect()
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules");
+        let of = |directory: PathBuf, system| {
+            let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+            let mut paths: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+            paths.sort();
+            paths.into_iter().map(move |path| Self::read(&path, system))
+        };
+        of(rules.clone(), SYSTEM).chain(of(rules.join("virtio"), VIRTIO)).collect()
     }
 }
 
 #[test]
 fn each_case_is_answered_word_for_word() {
-    for case in Case::all() {
-        let fixture = Fixture::new(&format!("rules/{}", case.name), &case.system, &case.board);
+    for (n, case) in Case::all().iter().enumerate() {
+        let fixture = Fixture::new(&format!("rules/{n}-{}", case.name), &case.system, &case.board);
         let lines = fixture.expand().expect_err(&case.name);
         assert_eq!(lines, case.expected, "{}", case.name);
         assert!(!fixture.dir.join("out").exists(), "{}: nothing is written", case.name);
@@ -127,7 +132,7 @@ fn what_is_wrong_outside_the_files_is_answered_word_for_word() {
     assert_eq!(fixture.run(&["check-sdk", "--sdk", "sdk", "--board", "qemu", "--config", "release"]), Ok(()));
 }
 
-const NINE_GUESTS: &str = "driver `power` serves 9 guests; remedy: leave it 8, and add a second driver for the others";
+const NINE_GUESTS: &str = "driver `power` has 9 clients; remedy: leave it 8, and add a second driver for the others";
 
 #[test]
 fn a_driver_serves_eight_guests_and_not_nine() {
@@ -200,18 +205,23 @@ fn docs_list_exactly_the_messages_that_there_are_and_each_is_tested() {
 
 #[test]
 fn no_damage_to_the_input_makes_the_tool_fail_otherwise_than_with_a_message() {
-    let fixture = Fixture::new("damage", SYSTEM, BOARD);
-    let lines: Vec<&str> = SYSTEM.lines().collect();
+    for (name, system) in [("damage", SYSTEM), ("damage-virtio", VIRTIO)] {
+        damage(&Fixture::new(name, system, BOARD), system);
+    }
+}
+
+fn damage(fixture: &Fixture, original: &str) {
+    let lines: Vec<&str> = original.lines().collect();
     let without = (0..lines.len()).map(|gone| {
         let rest = lines.iter().enumerate().filter(|(n, _)| *n != gone).map(|(_, line)| format!("{line}\n"));
         (rest.collect::<String>(), BOARD.to_owned())
     });
-    let cut = (0..SYSTEM.len()).step_by(37).map(|n| (SYSTEM[..n].to_owned(), BOARD.to_owned()));
-    let cut_board = (0..BOARD.len()).step_by(17).map(|n| (SYSTEM.to_owned(), BOARD[..n].to_owned()));
+    let cut = (0..original.len()).step_by(37).map(|n| (original[..n].to_owned(), BOARD.to_owned()));
+    let cut_board = (0..BOARD.len()).step_by(17).map(|n| (original.to_owned(), BOARD[..n].to_owned()));
     let replaced = ["", "0", "0xffff_ffff_ffff_ffff", "0xffff_ffff_ffe0_0000", "a_ram"].into_iter().flat_map(|value| {
-        SYSTEM.match_indices('"').step_by(2).map(move |(at, _)| {
-            let end = at + 1 + SYSTEM[at + 1..].find('"').unwrap();
-            ([&SYSTEM[..=at], value, &SYSTEM[end..]].concat(), BOARD.to_owned())
+        original.match_indices('"').step_by(2).map(move |(at, _)| {
+            let end = at + 1 + original[at + 1..].find('"').unwrap();
+            ([&original[..=at], value, &original[end..]].concat(), BOARD.to_owned())
         })
     });
     for (system, board) in without.chain(cut).chain(cut_board).chain(replaced) {

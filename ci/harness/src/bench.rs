@@ -69,7 +69,7 @@ pub fn run(setup: &Setup) -> Result<bool> {
     let bare = boot(setup, "bare", bare)?;
     let ours = match &setup.image {
         Some(image) => {
-            Some(boot(setup, "bench", setup.qemu.sel4(&setup.board, &setup.config, image, Console::Plain)?)?)
+            Some(boot(setup, "bench", setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?)?)
         }
         None => None,
     };

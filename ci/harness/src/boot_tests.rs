@@ -4,6 +4,7 @@
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
 use crate::machine::{Machine, Stop};
+use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
 use crate::qemu::{Console, Qemu};
 use anyhow::{Context, Result, bail, ensure};
@@ -25,7 +26,9 @@ pub struct Setup {
     pub image: String,
     /// The probe, a flat binary.
     pub probe: PathBuf,
-    /// Where transcripts go.
+    /// The disk image that the build makes.
+    pub disk: PathBuf,
+    /// Where transcripts go, and copies of the disk image.
     pub logs: PathBuf,
     /// Ends the run.
     pub stop: Stop,
@@ -39,10 +42,16 @@ struct Test {
 
 const TESTS: &[Test] = &[
     Test { name: "probe-bare", run: probe_bare },
+    Test { name: "probe-smp-bare", run: probe_smp_bare },
     Test { name: "probe", run: probe_on_sel4 },
+    Test { name: "probe-smp", run: probe_smp_on_sel4 },
     Test { name: "probe-fault-log", run: probe_fault_log },
     Test { name: "linux-shell", run: linux_shell },
     Test { name: "linux-log", run: linux_log },
+    Test { name: "linux-disk", run: linux_disk },
+    Test { name: "linux-net", run: linux_net },
+    Test { name: "linux-rng", run: linux_rng },
+    Test { name: "two-guests", run: two_guests },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -52,6 +61,9 @@ const TESTS: &[Test] = &[
 const EXPECTED: &str = include_str!("../../../guests/probe/expected.txt");
 /// What differs from that on seL4.
 const DEVIATIONS: &str = include_str!("../../../guests/probe/deviations.txt");
+/// The same of several CPUs.
+const EXPECTED_SMP: &str = include_str!("../../../guests/probe/expected-smp.txt");
+const DEVIATIONS_SMP: &str = include_str!("../../../guests/probe/deviations-smp.txt");
 
 // Limits are for hanging, not for speed: a loaded machine with two slow cores needs a quarter of them.
 const BOOT: Duration = Duration::from_secs(180);
@@ -115,8 +127,19 @@ impl Setup {
     }
 
     fn boot(&self, test: &str, system: Option<&str>) -> Result<Machine> {
-        let command = self.qemu.sel4(&self.board, &self.config, &self.image(system)?, Console::Plain)?;
+        self.boot_with(test, system, None)
+    }
+
+    fn boot_with(&self, test: &str, system: Option<&str>, disk: Option<&Disk>) -> Result<Machine> {
+        let disk = disk.map(|disk| disk.path.as_path());
+        let command = self.qemu.sel4(&self.board, &self.config, &self.image(system)?, disk, Console::Plain)?;
         Ok(Machine::start(command, &self.log(test), &self.stop)?)
+    }
+
+    /// Where a test has its disk's image.
+    fn disk_of(&self, test: &str) -> Result<PathBuf> {
+        std::fs::create_dir_all(&self.logs)?;
+        Ok(self.log(test).with_extension("img"))
     }
 
     /// `make run`, on a terminal of its own.
@@ -145,10 +168,22 @@ fn probe_bare(setup: &Setup) -> Result<()> {
     compare(machine, EXPECTED)
 }
 
+/// With several CPUs, of which QEMU has as many as `ci/systems/probe-smp.xml`.
+fn probe_smp_bare(setup: &Setup) -> Result<()> {
+    let mut command = setup.qemu.bare(&setup.probe);
+    command.args(["-smp", "4"]);
+    compare(Machine::start(command, &setup.log("probe-smp-bare"), &setup.stop)?, EXPECTED_SMP)
+}
+
 /// In a guest the probe sees what it sees on bare QEMU, but for the deviations that are listed.
 fn probe_on_sel4(setup: &Setup) -> Result<()> {
     let expected = Deviations::parse(DEVIATIONS).and_then(|deviations| deviations.apply(EXPECTED));
     compare(setup.boot("probe", Some("probe"))?, &expected.context("guests/probe/deviations.txt")?)
+}
+
+fn probe_smp_on_sel4(setup: &Setup) -> Result<()> {
+    let expected = Deviations::parse(DEVIATIONS_SMP).and_then(|deviations| deviations.apply(EXPECTED_SMP));
+    compare(setup.boot("probe-smp", Some("probe-smp"))?, &expected.context("guests/probe/deviations-smp.txt")?)
 }
 
 /// An access outside the guest's map is logged with address, width and program counter, and once however often it is
@@ -205,6 +240,116 @@ fn linux_log(setup: &Setup) -> Result<()> {
     Ok(machine.expect_exit(0, BOOT)?)
 }
 
+/// Runs a command at the prompt, and returns what matched `pattern` before the next prompt.
+fn at_prompt(machine: &mut Machine, prompt: &str, command: &str, pattern: &str) -> Result<Vec<String>> {
+    machine.send(command)?;
+    let found = machine.expect(&format!("the outcome of `{command}`"), pattern, BOOT)?;
+    machine.expect("the next prompt", prompt, ANSWER)?;
+    Ok(found)
+}
+
+/// A command that ends with a checksum on the line `sum …`.
+fn expect_sum(machine: &mut Machine, prompt: &str, command: &str, bytes: &[u8]) -> Result<()> {
+    let sum = at_prompt(machine, prompt, &format!("echo sum $({command})"), "^sum ([0-9a-f]+) ")?;
+    let expected = sha256(bytes)?;
+    ensure!(sum[1] == expected, "`{command}` got a file with checksum {}, not {expected}", sum[1]);
+    Ok(())
+}
+
+/// What the build put on the disk the guest reads, and what the guest writes is on the disk.
+fn linux_disk(setup: &Setup) -> Result<()> {
+    let disk = Disk::copy(&setup.disk, setup.disk_of("linux-disk")?)?;
+    let mut machine = setup.boot_with("linux-disk", None, Some(&disk))?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    use_disk(&mut machine, PROMPT)?;
+    machine.send("poweroff -f")?;
+    machine.expect_exit(0, BOOT)?;
+    disk.expect_file(None, "written", &numbers(WRITTEN))
+}
+
+/// The last number in a file that a guest writes.
+const WRITTEN: u32 = 300_000;
+
+fn use_disk(machine: &mut Machine, prompt: &str) -> Result<()> {
+    at_prompt(machine, prompt, "mount -t ext4 /dev/vda /mnt; echo mount $?", "^mount 0$")?;
+    expect_sum(machine, prompt, "sha256sum /mnt/known", &numbers(200_000))?;
+    let write = format!("seq 1 {WRITTEN} >/mnt/written; sync; echo write $?");
+    at_prompt(machine, prompt, &write, "^write 0$")?;
+    at_prompt(machine, prompt, "umount /mnt; echo unmount $?", "^unmount 0$")?;
+    Ok(())
+}
+
+/// The guest reaches a host over QEMU's network, and what goes over it either way arrives unchanged.
+fn linux_net(setup: &Setup) -> Result<()> {
+    let host = Host::listen(numbers(500_000))?;
+    let mut machine = setup.boot("linux-net", None)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    let interface = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; echo up $?";
+    at_prompt(&mut machine, PROMPT, interface, "^up 0$")?;
+    at_prompt(
+        &mut machine,
+        PROMPT,
+        "ping -c 3 10.0.2.2",
+        "^3 packets transmitted, 3 packets received, 0% packet loss$",
+    )?;
+    let port = host.port;
+    expect_sum(&mut machine, PROMPT, &format!("nc 10.0.2.2 {port} </dev/null | sha256sum"), &numbers(500_000))?;
+    at_prompt(&mut machine, PROMPT, &format!("seq 1 600000 | nc 10.0.2.2 {port}; echo sent $?"), "^sent 0$")?;
+    let received = host.received()?;
+    ensure!(received == numbers(600_000), "the host received {} bytes, not what the guest sent", received.len());
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
+}
+
+/// The guest's source of entropy is the virtio device, and gives something else each time.
+fn linux_rng(setup: &Setup) -> Result<()> {
+    let mut machine = setup.boot("linux-rng", None)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    at_prompt(&mut machine, PROMPT, "cat /sys/class/misc/hw_random/rng_current", r"^virtio_rng\.0$")?;
+    let mut sums = Vec::new();
+    for _ in 0..2 {
+        let command = "echo sum $(dd if=/dev/hwrng bs=1k count=4 iflag=fullblock 2>/dev/null | tee /tmp/r | sha256sum)";
+        sums.push(at_prompt(&mut machine, PROMPT, command, "^sum ([0-9a-f]+) ")?[1].clone());
+        at_prompt(&mut machine, PROMPT, "wc -c /tmp/r", "^4096 ")?;
+    }
+    ensure!(sums[0] != sums[1], "/dev/hwrng gave the same twice");
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
+}
+
+/// Two guests, each with a partition of one disk, reach each other.
+fn two_guests(setup: &Setup) -> Result<()> {
+    const PROMPTS: [&str; 2] = ["^a# ", "^b# "];
+    let disk = Disk::partitioned(&setup.disk, setup.disk_of("two-guests")?)?;
+    let mut machine = setup.boot_with("two-guests", Some("two-guests"), Some(&disk))?;
+    machine.expect("the first guest's prompt", PROMPTS[0], BOOT)?;
+    for (n, prompt) in PROMPTS.into_iter().enumerate() {
+        focus(&mut machine, n)?;
+        machine.expect("the guest's prompt", prompt, BOOT)?;
+        use_disk(&mut machine, prompt)?;
+        let interface = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
+        at_prompt(&mut machine, prompt, &interface, "^up 0$")?;
+    }
+    let received = "^3 packets transmitted, 3 packets received, 0% packet loss$";
+    at_prompt(&mut machine, PROMPTS[1], "ping -c 3 10.0.2.20", received)?;
+    at_prompt(&mut machine, PROMPTS[1], "ping -c 3 10.0.2.2", received)?;
+    machine.send("poweroff -f")?;
+    focus(&mut machine, 0)?;
+    machine.expect("the first guest's prompt", PROMPTS[0], ANSWER)?;
+    machine.send("poweroff -f")?;
+    machine.expect_exit(0, BOOT)?;
+    for partition in 0..2 {
+        disk.expect_file(Some(partition), "written", &numbers(WRITTEN))?;
+    }
+    Ok(())
+}
+
+/// Types to guest `n`, counted from 0: Ctrl-] and its number; then return, for a prompt.
+fn focus(machine: &mut Machine, n: usize) -> Result<()> {
+    machine.send_bytes(format!("\x1d{}\r", n + 1).as_bytes())?;
+    Ok(())
+}
+
 /// `[    1.234567] …`
 fn is_kernels(line: &str) -> bool {
     let stamp = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
@@ -238,9 +383,11 @@ mod tests {
 
     #[test]
     fn the_probes_tables_fit_each_other() {
-        let expected = Deviations::parse(DEVIATIONS).and_then(|deviations| deviations.apply(EXPECTED)).unwrap();
-        assert_eq!(expected.lines().count(), EXPECTED.lines().count());
-        assert_eq!(probe::lines(EXPECTED), EXPECTED.lines().collect::<Vec<_>>());
+        for (bare, deviations) in [(EXPECTED, DEVIATIONS), (EXPECTED_SMP, DEVIATIONS_SMP)] {
+            let expected = Deviations::parse(deviations).and_then(|deviations| deviations.apply(bare)).unwrap();
+            assert_eq!(expected.lines().count(), bare.lines().count());
+            assert_eq!(probe::lines(bare), bare.lines().collect::<Vec<_>>());
+        }
     }
 
     #[test]
@@ -261,6 +408,7 @@ mod tests {
             images: "/nonexistent".into(),
             image: "loader.img".into(),
             probe: "/nonexistent".into(),
+            disk: "/nonexistent".into(),
             logs: "/nonexistent".into(),
             stop: Stop::default(),
         };

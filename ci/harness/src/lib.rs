@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod boot_tests;
 pub mod machine;
+pub mod peer;
 pub mod probe;
 pub mod qemu;
 pub mod run;

@@ -40,6 +40,9 @@ enum Action {
         /// The image that bin/microkit made.
         #[arg(long)]
         image: PathBuf,
+        /// An image of a disk.
+        #[arg(long)]
+        disk: Option<PathBuf>,
     },
     /// Runs boot tests: all, or those named.
     Test {
@@ -54,6 +57,9 @@ enum Action {
         /// The probe guest.
         #[arg(long)]
         probe: PathBuf,
+        /// The disk image that guests/linux/disk makes, of which tests use copies.
+        #[arg(long)]
+        disk: PathBuf,
         /// Directory for transcripts.
         #[arg(long, default_value = "build/logs")]
         logs: PathBuf,
@@ -99,14 +105,14 @@ fn main() -> ExitCode {
 /// Does it; false if something failed and was reported.
 fn act(action: Action) -> Result<bool> {
     match action {
-        Action::Run { target, image } => {
+        Action::Run { target, image, disk } => {
             let qemu = Qemu { program: target.qemu };
-            run::run(&qemu, &target.board, &target.config, &image).map(|()| false)
+            run::run(&qemu, &target.board, &target.config, &image, disk.as_deref()).map(|()| false)
         }
-        Action::Test { target, images, image, probe, logs, names } => {
+        Action::Test { target, images, image, probe, disk, logs, names } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
             let Target { board, config, .. } = target;
-            let setup = boot_tests::Setup { qemu, board, config, images, image, probe, logs, stop };
+            let setup = boot_tests::Setup { qemu, board, config, images, image, probe, disk, logs, stop };
             Ok(boot_tests::run(&setup, &names)?.failed == 0)
         }
         Action::Bench { target, image, kernel, initramfs, programs, source, logs } => {

@@ -35,8 +35,16 @@ pub const COUNTED: [&str; 2] = ["-icount", "shift=1,sleep=off"];
 pub struct UnknownBoard(String);
 
 impl Qemu {
-    /// The machine that boots a Microkit image of `board` and `config`.
-    pub fn sel4(&self, board: &str, config: &str, image: &Path, console: Console) -> Result<Command, UnknownBoard> {
+    /// The machine that boots a Microkit image of `board` and `config`, with the devices of the board's `board.dtd`: the disk
+    /// if there is an image for it, a network in which the host is 10.0.2.2, and a source of entropy.
+    pub fn sel4(
+        &self,
+        board: &str,
+        config: &str,
+        image: &Path,
+        disk: Option<&Path>,
+        console: Console,
+    ) -> Result<Command, UnknownBoard> {
         if board != "qemu_virt_aarch64" {
             return Err(UnknownBoard(board.into()));
         }
@@ -46,7 +54,14 @@ impl Qemu {
             command.args(["-smp", "4"]);
         }
         let loader = format!("loader,file={},addr=0x70000000,cpu-num=0", image.display());
-        command.args(["-device", &loader]);
+        command.args(["-device", &loader, "-global", "virtio-mmio.force-legacy=false"]);
+        if let Some(disk) = disk {
+            // QEMU wants commas doubled.
+            let drive = format!("if=none,id=disk,format=raw,file={}", disk.display().to_string().replace(',', ",,"));
+            command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk,bus=virtio-mmio-bus.31"]);
+        }
+        command.args(["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net,bus=virtio-mmio-bus.23"]);
+        command.args(["-device", "virtio-rng-device,bus=virtio-mmio-bus.15"]);
         Ok(command)
     }
 

@@ -13,9 +13,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 /// Replaces this process by QEMU; returns only if that failed.
-pub fn run(qemu: &Qemu, board: &str, config: &str, image: &Path) -> anyhow::Result<()> {
+pub fn run(qemu: &Qemu, board: &str, config: &str, image: &Path, disk: Option<&Path>) -> anyhow::Result<()> {
     anyhow::ensure!(image.is_file(), "no image {}: `make` builds it", image.display());
-    let mut command = qemu.sel4(board, config, image, Console::Terminal)?;
+    if let Some(disk) = disk {
+        anyhow::ensure!(disk.is_file(), "no disk image {}; remedy: set DISK to one, or leave it unset", disk.display());
+    }
+    let mut command = qemu.sel4(board, config, image, disk, Console::Terminal)?;
     eprintln!("Ctrl-C or Ctrl-A x ends QEMU, as does powering off the last guest.");
     let parent = rustix::process::getppid();
     // Kept across exec: if `make` is killed, so is QEMU.

@@ -163,6 +163,8 @@ fn a_runner_that_is_stopped_or_killed_leaves_nothing() {
             .arg(&fake.directory)
             .arg("--probe")
             .arg(&fake.program)
+            .arg("--disk")
+            .arg(&fake.program)
             .arg("--logs")
             .arg(&fake.directory);
         let mut runner = command.arg("probe-bare").spawn().unwrap();

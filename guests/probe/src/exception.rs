@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! The vector table, interrupts taken on request, and faults turned into values.
+//! The vector table, interrupts taken on request, and faults turned into values. Each CPU has its own state.
 
 use crate::console::say;
+use crate::cpu::{self, MOST_CPUS};
 use crate::timer::{self, read};
 use crate::{gic, halt};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-// Arm ARM, "Exception vectors": 16 entries of 128 bytes; the probe runs on SP_EL1, so only entries 4 and 5 are meant.
+// Arm ARM, "Exception vectors": 16 entries of 128 bytes. The probe runs on SP_EL1, so entries 4 and 5 are meant, and 8 for
+// what it runs at EL0.
 global_asm!(
     r#"
     .section .text.vectors, "ax"
@@ -25,12 +27,7 @@ global_asm!(
     .balign 2048
     .global probe_vectors
 probe_vectors:
-    .irp number, 0, 1, 2, 3
-    enter   probe_common, \number
-    .endr
-    enter   probe_common, 4
-    enter   probe_common, 5
-    .irp number, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    .irp number, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     enter   probe_common, \number
     .endr
 
@@ -47,7 +44,7 @@ probe_common:
     mrs     x2, elr_el1
     mrs     x3, spsr_el1
     stp     x2, x3, [sp, #160]
-    add     x0, sp, #160
+    mov     x0, sp
     bl      probe_exception
     ldp     x2, x3, [sp, #160]
     msr     elr_el1, x2
@@ -64,18 +61,56 @@ probe_common:
     ldp     x0, x1, [sp]
     add     sp, sp, #192
     eret
+
+    // x0: what to run at EL0, x1: its argument. Returns x0 as EL0 left it at its SVC or fault.
+    .global probe_at_el0, probe_el0_done
+probe_at_el0:
+    stp     x29, x30, [sp, #-96]!
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    msr     elr_el1, x0
+    mov     x2, #0x3c0
+    msr     spsr_el1, x2
+    mov     x0, x1
+    eret
+probe_el0_done:
+    ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     x29, x30, [sp], #96
+    ret
     "#
 );
 
+unsafe extern "C" {
+    fn probe_at_el0(entry: u64, argument: u64) -> u64;
+    fn probe_el0_done();
+}
+
 const SYNCHRONOUS: u64 = 4;
 const IRQ: u64 = 5;
+const SYNCHRONOUS_EL0: u64 = 8;
 const SPSR_I: u64 = 1 << 7;
+const SPSR_EL1H: u64 = 0x3c5;
+/// ESR_EL1.EC: SVC, and an instruction abort at EL1.
+const SVC: u64 = 0x15;
+const FETCH: u64 = 0x21;
+/// Where RAM begins.
+const RAM: u64 = 0x4000_0000;
 /// More interrupts than any case asks for.
-const MOST: usize = 8;
+const MOST: usize = 24;
 
-/// Where an exception returns to.
+/// What the vectors saved.
 #[repr(C)]
-struct Return {
+struct Frame {
+    x: [u64; 18],
+    x18: u64,
+    x30: u64,
     elr: u64,
     spsr: u64,
 }
@@ -87,6 +122,8 @@ pub enum Quiet {
     Nothing = 0,
     /// Turning the virtual timer off.
     Timer = 1,
+    /// Nothing, and `STATE` is set to whether the interrupt reads as pending (bit 0) and as active (bit 1).
+    Inspect = 2,
 }
 
 /// The interrupts that were taken, in order, as GICC_IAR gave them.
@@ -109,34 +146,69 @@ impl core::fmt::Display for Taken {
             return f.write_str("none");
         }
         for (position, iar) in self.as_slice().iter().enumerate() {
-            write!(f, "{}{iar}", if position == 0 { "" } else { " " })?;
+            write!(f, "{}{}", if position == 0 { "" } else { " " }, iar & gic::INTID)?;
         }
         Ok(())
     }
 }
 
-static IAR: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-static WANTED: AtomicUsize = AtomicUsize::new(0);
-static QUIET: AtomicUsize = AtomicUsize::new(0);
+/// One CPU's.
+struct State {
+    iar: [AtomicU32; MOST],
+    count: AtomicUsize,
+    wanted: AtomicUsize,
+    quiet: AtomicUsize,
+    catching: AtomicBool,
+    caught: AtomicBool,
+    esr: AtomicU64,
+    far: AtomicU64,
+    elr: AtomicU64,
+    inspected: AtomicU32,
+}
 
-/// Takes interrupts until there were `wanted` (at most 8) or `ticks` of the counter have passed. After the last one
+static STATES: [State; MOST_CPUS] = [const {
+    State {
+        iar: [const { AtomicU32::new(0) }; MOST],
+        count: AtomicUsize::new(0),
+        wanted: AtomicUsize::new(0),
+        quiet: AtomicUsize::new(0),
+        catching: AtomicBool::new(false),
+        caught: AtomicBool::new(false),
+        esr: AtomicU64::new(0),
+        far: AtomicU64::new(0),
+        elr: AtomicU64::new(0),
+        inspected: AtomicU32::new(0),
+    }
+}; MOST_CPUS];
+
+fn state() -> &'static State {
+    &STATES[cpu::this()]
+}
+
+/// Takes interrupts until there were `wanted` (at most 24) or `ticks` of the counter have passed. After the last one
 /// wanted, the handler leaves interrupts masked, so that no more than that are taken.
 pub fn take(wanted: usize, ticks: u64, quiet: Quiet) -> Taken {
-    COUNT.store(0, Relaxed);
-    WANTED.store(wanted.min(MOST), Relaxed);
-    QUIET.store(quiet as usize, Relaxed);
+    let state = state();
+    state.count.store(0, Relaxed);
+    state.wanted.store(wanted.min(MOST), Relaxed);
+    state.quiet.store(quiet as usize, Relaxed);
     let start = timer::now();
     // SAFETY: the vector table is installed and its handler needs nothing but the stack.
     unsafe { asm!("msr daifclr, #2", "isb") };
-    while COUNT.load(Relaxed) < WANTED.load(Relaxed) && timer::now().wrapping_sub(start) < ticks {}
+    while state.count.load(Relaxed) < state.wanted.load(Relaxed) && timer::now().wrapping_sub(start) < ticks {}
     // SAFETY: masking interrupts is always allowed.
     unsafe { asm!("msr daifset, #2", "isb") };
-    let mut taken = Taken { count: COUNT.load(Relaxed), ..Taken::default() };
-    for (to, from) in taken.iar.iter_mut().zip(&IAR) {
+    let mut taken = Taken { count: state.count.load(Relaxed), ..Taken::default() };
+    for (to, from) in taken.iar.iter_mut().zip(&state.iar) {
         *to = from.load(Relaxed);
     }
     taken
+}
+
+/// What the last interrupt that was taken with `Quiet::Inspect` read as in its handler: pending, active.
+pub fn inspected() -> (bool, bool) {
+    let seen = state().inspected.load(Relaxed);
+    (seen & 1 != 0, seen & 2 != 0)
 }
 
 /// A synchronous exception that was caught.
@@ -149,58 +221,79 @@ pub struct Fault {
     pub elr: u64,
 }
 
-static CATCHING: AtomicBool = AtomicBool::new(false);
-static CAUGHT: AtomicBool = AtomicBool::new(false);
-static ESR: AtomicU64 = AtomicU64::new(0);
-static FAR: AtomicU64 = AtomicU64::new(0);
-static ELR: AtomicU64 = AtomicU64::new(0);
-
-/// Runs `access`, one instruction that may fault, and continues behind it if it does.
+/// Runs `access`, one instruction that may fault, and continues behind it if it does; or a call of an address from which
+/// nothing can be fetched, which then returns.
 pub fn attempt<T>(access: impl FnOnce() -> T) -> Result<T, Fault> {
-    CAUGHT.store(false, Relaxed);
-    CATCHING.store(true, Relaxed);
+    let state = state();
+    state.caught.store(false, Relaxed);
+    state.catching.store(true, Relaxed);
     let value = access();
-    CATCHING.store(false, Relaxed);
-    if CAUGHT.load(Relaxed) {
-        Err(Fault { esr: ESR.load(Relaxed), far: FAR.load(Relaxed), elr: ELR.load(Relaxed) })
+    state.catching.store(false, Relaxed);
+    if state.caught.load(Relaxed) {
+        let [esr, far, elr] = [&state.esr, &state.far, &state.elr].map(|word| word.load(Relaxed));
+        Err(Fault { esr, far, elr })
     } else {
         Ok(value)
     }
 }
 
-/// Every exception; `vector` is the number of its entry.
-#[unsafe(no_mangle)]
-extern "C" fn probe_exception(to: &mut Return, vector: u64) {
-    match vector {
-        IRQ => interrupt(to),
-        SYNCHRONOUS if CATCHING.load(Relaxed) => {
-            CATCHING.store(false, Relaxed);
-            CAUGHT.store(true, Relaxed);
-            ESR.store(read!("esr_el1"), Relaxed);
-            FAR.store(read!("far_el1"), Relaxed);
-            ELR.store(to.elr, Relaxed);
-            to.elr += 4;
-        }
-        _ => {
-            let (esr, far) = (read!("esr_el1"), read!("far_el1"));
-            say(format_args!("probe: exception {vector}: ESR {esr:#x}, FAR {far:#x}, ELR {:#x}", to.elr));
-            halt()
-        }
-    }
+/// Runs the code at `entry` at EL0 with `argument` in x0, until an SVC or a fault; returns x0.
+pub fn at_el0(entry: unsafe extern "C" fn(), argument: u64) -> Result<u64, Fault> {
+    // SAFETY: `entry` is code of this program that uses no stack and ends with SVC, and the handler returns from there.
+    attempt(|| unsafe { probe_at_el0(entry as usize as u64, argument) })
 }
 
-fn interrupt(to: &mut Return) {
+/// Every exception; `vector` is the number of its entry.
+#[unsafe(no_mangle)]
+extern "C" fn probe_exception(frame: &mut Frame, vector: u64) {
+    let esr = read!("esr_el1");
+    let ec = esr >> 26;
+    if vector == IRQ {
+        return interrupt(frame);
+    }
+    if vector == SYNCHRONOUS_EL0 {
+        if ec != SVC {
+            catch(frame, esr);
+        }
+        frame.elr = probe_el0_done as *const () as u64;
+        frame.spsr = SPSR_EL1H;
+        return;
+    }
+    if vector != SYNCHRONOUS || !state().catching.load(Relaxed) {
+        let far = read!("far_el1");
+        say(format_args!("probe: exception {vector}: ESR {esr:#x}, FAR {far:#x}, ELR {:#x}", frame.elr));
+        halt()
+    }
+    catch(frame, esr);
+    frame.elr = if ec == FETCH || frame.elr < RAM { frame.x30 } else { frame.elr + 4 };
+}
+
+fn catch(frame: &Frame, esr: u64) {
+    let state = state();
+    state.catching.store(false, Relaxed);
+    state.caught.store(true, Relaxed);
+    state.esr.store(esr, Relaxed);
+    state.far.store(read!("far_el1"), Relaxed);
+    state.elr.store(frame.elr, Relaxed);
+}
+
+fn interrupt(frame: &mut Frame) {
     let iar = gic::acknowledge();
-    let count = COUNT.load(Relaxed);
-    if let Some(slot) = IAR.get(count) {
+    let state = state();
+    let count = state.count.load(Relaxed);
+    if let Some(slot) = state.iar.get(count) {
         slot.store(iar, Relaxed);
     }
-    COUNT.store(count + 1, Relaxed);
-    if QUIET.load(Relaxed) == Quiet::Timer as usize {
+    state.count.store(count + 1, Relaxed);
+    let quiet = state.quiet.load(Relaxed);
+    if quiet == Quiet::Timer as usize {
         timer::stop();
+    } else if quiet == Quiet::Inspect as usize {
+        let (pending, active) = gic::state(iar & gic::INTID);
+        state.inspected.store(u32::from(pending) | u32::from(active) << 1, Relaxed);
     }
     gic::end(iar);
-    if count + 1 >= WANTED.load(Relaxed) {
-        to.spsr |= SPSR_I;
+    if count + 1 >= state.wanted.load(Relaxed) {
+        frame.spsr |= SPSR_I;
     }
 }

@@ -4,10 +4,11 @@
 //! The probe: a bare-metal guest at EL1 that asks the machine one question per line of transcript.
 //!
 //! Each line is `area.case: result`. `expected.txt` is what bare QEMU `virt` with a GICv2 prints; `deviations.txt` lists
-//! every line that differs in a guest on seL4, with the reason. A result therefore says what the machine did, never
+//! every line that differs in a guest on seL4, with the reason; `expected-smp.txt` and `deviations-smp.txt` are those of a
+//! machine with 2 to 8 CPUs. A result therefore says what the machine did, never
 //! whether that was right, and holds nothing that changes from run to run: times are compared here, not printed.
 //!
-//! The probe runs with its MMU off, on one CPU. To add a case, add it to its area's table under `cases/`.
+//! The probe runs with its MMU off. To add a case, add it to its area's table under `cases/`.
 
 #![no_std]
 #![no_main]
@@ -15,6 +16,7 @@
 mod boot;
 mod cases;
 mod console;
+mod cpu;
 mod exception;
 mod gic;
 mod mmio;
@@ -38,8 +40,9 @@ pub struct Case {
 extern "C" fn probe_main(x0: u64, x1: u64, x2: u64, x3: u64) -> ! {
     let boot = Boot::new(x0, [x1, x2, x3]);
     gic::start();
-    say(format_args!("probe: {} cases", cases::AREAS.iter().map(|area| area.len()).sum::<usize>()));
-    for case in cases::AREAS.iter().copied().flatten() {
+    let areas = if cases::smp::count(&boot) > 1 { cases::SMP_AREAS } else { cases::AREAS };
+    say(format_args!("probe: {} cases", areas.iter().map(|area| area.len()).sum::<usize>()));
+    for case in areas.iter().copied().flatten() {
         let mut line = Line::default();
         let answer = (case.ask)(&boot, &mut line);
         if answer.is_err() {

@@ -62,6 +62,14 @@ pub fn arm(deadline: u64, control: u64) {
     };
 }
 
+/// Sets the deadline to `value`, a signed number of 32 bits, from now on, then the control bits.
+pub fn arm_value(value: u64, control: u64) {
+    // SAFETY: as in `arm`.
+    unsafe {
+        asm!("msr cntv_tval_el0, {}", "msr cntv_ctl_el0, {}", "isb", in(reg) value, in(reg) control, options(nomem, nostack))
+    };
+}
+
 /// Turns the timer off.
 pub fn stop() {
     arm(u64::MAX, 0);
@@ -71,4 +79,16 @@ pub fn stop() {
 pub fn wait_for_interrupt() {
     // SAFETY: WFI changes no state.
     unsafe { asm!("dsb sy", "wfi", options(nostack)) };
+}
+
+/// Waits for an event for some time, or not at all: something that also other CPUs bring about.
+pub fn wait_for_event() {
+    // SAFETY: YIELD and a barrier change no state. WFE is not used, as nothing would end it when the awaited never comes.
+    unsafe { asm!("dsb sy", "yield", options(nostack)) };
+}
+
+/// Ends the other CPUs' wait for an event.
+pub fn send_event() {
+    // SAFETY: SEV changes no state.
+    unsafe { asm!("dsb sy", "sev", options(nostack)) };
 }

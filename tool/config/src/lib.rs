@@ -16,7 +16,10 @@
 
 mod virtio;
 
-pub use virtio::{Access, Blk, BlkClient, DmaDevice, MAX_PARTITION_NAME, Net, NetClient, Part, PartKind, Rng};
+pub use virtio::{
+    Access, BLK_DMA, Blk, BlkClient, DmaDevice, MAX_PARTITION_NAME, NET_DMA, Net, NetClient, Part, PartKind, RNG_DMA,
+    Rng,
+};
 
 use core::fmt;
 use zerocopy::little_endian::U64;
@@ -30,13 +33,17 @@ pub const FILE_SIZE: usize = 4096;
 pub const MAX_VCPUS: usize = 8;
 /// Largest number of clients of one driver PD, and of guests that the power PD waits for.
 pub const MAX_CLIENTS: usize = 8;
+/// Largest number of disks of a guest.
+pub const MAX_DISKS: usize = 2;
+/// Largest number of network interfaces of a guest.
+pub const MAX_INTERFACES: usize = 2;
 /// Longest kernel command line, in bytes (Linux takes 2048 on arm64; the record has to fit its page).
 pub const MAX_BOOTARGS: usize = 1024;
 /// Longest name of a guest or a PD, in bytes.
 pub const MAX_NAME: usize = 32;
 
 /// Layout version of all records.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 const MAGIC: u32 = u32::from_le_bytes(*b"vmmc");
 
 /// Which record a configuration file holds.
@@ -55,6 +62,8 @@ pub enum Kind {
     Net = 5,
     /// [`Rng`].
     Rng = 6,
+    /// [`Timer`].
+    Timer = 7,
 }
 
 /// The first words of every record.
@@ -237,18 +246,18 @@ pub struct Vmm {
     pub reserved: u32,
     /// The guest's console and this PD's log, served by the serial PD.
     pub serial: Link,
-    /// The guest's disk, served by a disk driver; or none.
-    pub blk: Link,
-    /// The guest's network interface, served by a network driver; or none.
-    pub net: Link,
-    /// The address of that interface.
-    pub mac: [u8; 6],
-    /// Zero.
-    pub reserved2: [u8; 2],
+    /// The page of the virtio devices' registers, mapped uncached, and read-only for the guest; empty without such devices.
+    pub virtio: Window,
+    /// The guest's disks, served by disk drivers; or none.
+    pub blk: [Link; MAX_DISKS],
+    /// The guest's network interfaces, served by network drivers; or none.
+    pub net: [Link; MAX_INTERFACES],
     /// The guest's source of entropy, served by its driver; or none.
     pub rng: Link,
     /// The power PD, told when the guest is off; or none.
     pub power: Channel,
+    /// The timer PD, which this PD calls; or none.
+    pub timer: Channel,
 }
 
 impl Record for Vmm {
@@ -277,7 +286,7 @@ pub struct Serial {
     pub irq: Channel,
     /// How many of `clients` there are.
     pub count: u64,
-    /// The clients, in the order of their VMMs in `system.xml`.
+    /// The clients: the VMMs in the order of `system.xml`, then the drivers that log.
     pub clients: [Client; MAX_CLIENTS],
 }
 
@@ -306,6 +315,22 @@ pub struct Power {
 
 impl Record for Power {
     const KIND: Kind = Kind::Power;
+}
+
+/// What the timer PD has.
+#[derive(Clone, Copy, Debug, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Timer {
+    /// [`Record::header`].
+    pub header: Header,
+    /// The timer's interrupt.
+    pub irq: Channel,
+    /// Bit n: a VMM at channel n, which sets deadlines.
+    pub clients: u64,
+}
+
+impl Record for Timer {
+    const KIND: Kind = Kind::Timer;
 }
 
 const _: () = assert!(size_of::<Vmm>() <= FILE_SIZE && size_of::<Serial>() <= FILE_SIZE);

@@ -6,6 +6,13 @@
 use crate::{Channel, Client, FILE_SIZE, Header, Kind, Link, MAX_CLIENTS, Record, Text, Window};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes};
 
+/// Size of the memory that a disk driver shares with its device.
+pub const BLK_DMA: u64 = 0x8_0000;
+/// Size of the memory that a network driver shares with its device.
+pub const NET_DMA: u64 = 0x10_0000;
+/// Size of the memory that the driver of a source of entropy shares with its device.
+pub const RNG_DMA: u64 = 0x2000;
+
 /// Longest name of a partition, in bytes: GPT allows 36 UTF-16 units.
 pub const MAX_PARTITION_NAME: usize = 112;
 

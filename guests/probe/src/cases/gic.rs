@@ -1,35 +1,39 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! The distributor's registers, and delivery: enable, pending, priority, software-generated interrupts.
+//! The distributor's registers: what they keep, at which width, and what is fixed.
 
+use crate::Case;
 use crate::boot::Boot;
 use crate::console::Line;
-use crate::exception::{Quiet, take};
 use crate::gic::*;
-use crate::mmio::{read8, read32, write8, write32};
-use crate::{
-    Case,
-    timer::{long, short},
-};
+use crate::mmio::*;
 use core::fmt::{self, Write};
 
 pub const CASES: &[Case] = &[
     Case { name: "gic.typer", ask: typer },
     Case { name: "gic.iidr", ask: iidr },
+    Case { name: "gic.identification", ask: identification },
+    Case { name: "gic.ctlr", ask: ctlr },
     Case { name: "gic.enable", ask: enable_bits },
+    Case { name: "gic.enable-sgi", ask: enable_sgi },
+    Case { name: "gic.pending-sgi", ask: pending_sgi },
+    Case { name: "gic.group", ask: group },
     Case { name: "gic.priority-bits", ask: priority_bits },
+    Case { name: "gic.priority-bytes", ask: priority_bytes },
     Case { name: "gic.targets", ask: targets },
-    Case { name: "gic.spi", ask: spi },
-    Case { name: "gic.pended-disabled", ask: pended_disabled },
-    Case { name: "gic.sgi", ask: sgi },
-    Case { name: "gic.priority-mask", ask: priority_mask },
-    Case { name: "gic.order", ask: order },
+    Case { name: "gic.config-sgi", ask: config_sgi },
+    Case { name: "gic.config-spi", ask: config_spi },
+    Case { name: "gic.nsacr", ask: nsacr },
+    Case { name: "gic.read-only", ask: read_only },
+    Case { name: "gic.beyond", ask: beyond },
+    Case { name: "gic.sgi-senders", ask: sgi_senders },
+    Case { name: "gic.sgir-bytes", ask: sgir_bytes },
+    Case { name: "gic.storm", ask: storm },
 ];
 
-/// Two shared interrupts that no device of either machine asserts.
-const SPI_A: u32 = 62;
-const SPI_B: u32 = 63;
+/// A shared interrupt that no device of either machine asserts.
+const SPI: u32 = 62;
 
 fn typer(_: &Boot, line: &mut Line) -> fmt::Result {
     let typer = read32(TYPER);
@@ -41,9 +45,22 @@ fn iidr(_: &Boot, line: &mut Line) -> fmt::Result {
     write!(line, "{:#x}", read32(IIDR))
 }
 
+fn identification(_: &Boot, line: &mut Line) -> fmt::Result {
+    (0..12).try_for_each(|n| write!(line, "{}{:02x}", if n == 0 { "" } else { " " }, read32(IDENTIFICATION + 4 * n)))
+}
+
+fn ctlr(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(CTLR, u32::MAX);
+    let all = read32(CTLR);
+    write32(CTLR, 0);
+    let none = read32(CTLR);
+    write32(CTLR, 1);
+    write!(line, "all ones {all:#x}, zero {none:#x}")
+}
+
 fn enable_bits(_: &Boot, line: &mut Line) -> fmt::Result {
-    let (set, bit) = bit(ISENABLER, SPI_A);
-    let (clear, _) = crate::gic::bit(ICENABLER, SPI_A);
+    let (set, bit) = bit(ISENABLER, SPI);
+    let (clear, _) = crate::gic::bit(ICENABLER, SPI);
     write32(set, bit);
     write!(line, "set {:#x} {:#x}, ", read32(set), read32(clear))?;
     // Zeros change nothing.
@@ -53,73 +70,126 @@ fn enable_bits(_: &Boot, line: &mut Line) -> fmt::Result {
     write!(line, "cleared {:#x} {:#x}", read32(set), read32(clear))
 }
 
+/// Software-generated interrupts are always enabled here.
+fn enable_sgi(_: &Boot, line: &mut Line) -> fmt::Result {
+    let before = read32(ISENABLER);
+    write32(ICENABLER, 0xffff);
+    write!(line, "{:#x}, cleared {:#x}", before & 0xffff, read32(ISENABLER) & 0xffff)
+}
+
+/// Software-generated interrupts are not made pending here.
+fn pending_sgi(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(ISPENDR, 0xffff);
+    write!(line, "{:#x}", read32(ISPENDR) & 0xffff)
+}
+
+fn group(_: &Boot, line: &mut Line) -> fmt::Result {
+    let (register, bit) = bit(IGROUPR, SPI);
+    write32(register, bit);
+    let set = read32(register);
+    write32(register, 0);
+    write!(line, "set {set:#x}, cleared {:#x}", read32(register))
+}
+
 fn priority_bits(_: &Boot, line: &mut Line) -> fmt::Result {
-    let register = IPRIORITYR + u64::from(SPI_A);
+    let register = IPRIORITYR + u64::from(SPI);
     write8(register, 0xff);
     let implemented = read8(register);
     write8(register, PRIORITY);
     write!(line, "{implemented:#x}, neighbour {:#x}", read8(register + 1))
 }
 
+/// Of the four interrupts from 60 on, by byte and by word.
+fn priority_bytes(_: &Boot, line: &mut Line) -> fmt::Result {
+    let register = IPRIORITYR + 60;
+    write32(register, 0x1020_3040);
+    write8(register + 1, 0x50);
+    write!(line, "{:#x}, bytes {:#x} {:#x}", read32(register), read8(register), read8(register + 3))?;
+    write32(register, 0);
+    write!(line, ", cleared {:#x}", read32(register))
+}
+
 fn targets(_: &Boot, line: &mut Line) -> fmt::Result {
-    let register = ITARGETSR + u64::from(SPI_A);
+    let register = ITARGETSR + u64::from(SPI);
     write8(register, 1);
     write!(line, "{:#x}, banked {:#x}", read8(register), read32(ITARGETSR))
 }
 
-fn spi(_: &Boot, line: &mut Line) -> fmt::Result {
-    enable(SPI_A);
-    pend(SPI_A);
-    let first = take(1, long(), Quiet::Nothing);
-    let again = take(1, short(), Quiet::Nothing);
-    disable(SPI_A);
-    write!(line, "took {first}, then {again}")
+fn config_sgi(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(ICFGR, 0);
+    write!(line, "{:#x}", read32(ICFGR))
 }
 
-fn pended_disabled(_: &Boot, line: &mut Line) -> fmt::Result {
-    disable(SPI_A);
-    pend(SPI_A);
-    let disabled = take(1, short(), Quiet::Nothing);
-    enable(SPI_A);
-    let enabled = take(1, long(), Quiet::Nothing);
-    disable(SPI_A);
-    write!(line, "took {disabled}, once enabled {enabled}")
+fn config_spi(_: &Boot, line: &mut Line) -> fmt::Result {
+    let register = ICFGR + u64::from(SPI / 16) * 4;
+    write32(register, 0xaaaa_aaaa);
+    let edge = read32(register);
+    write32(register, 0);
+    write!(line, "edge {edge:#x}, level {:#x}", read32(register))
 }
 
-fn sgi(_: &Boot, line: &mut Line) -> fmt::Result {
-    enable(5);
-    send_to_self(5);
-    let first = take(1, long(), Quiet::Nothing);
-    send_to_self(5);
-    let second = take(1, long(), Quiet::Nothing);
-    write!(line, "took {first}, sent again {second}")
+fn nsacr(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(NSACR + 8, u32::MAX);
+    write!(line, "{:#x}", read32(NSACR + 8))
 }
 
-fn priority_mask(_: &Boot, line: &mut Line) -> fmt::Result {
-    mask_priority(0x80);
-    enable(SPI_A);
-    pend(SPI_A);
-    let masked = take(1, short(), Quiet::Nothing);
-    set_priority(SPI_B, 0x40);
-    let (register, bit) = bit(ISENABLER, SPI_B);
-    write32(register, bit);
-    pend(SPI_B);
-    let above = take(1, long(), Quiet::Nothing);
-    mask_priority(OPEN);
-    let opened = take(1, long(), Quiet::Nothing);
-    disable(SPI_A);
-    disable(SPI_B);
-    write!(line, "mask 0x80: priority 0xa0 {masked}, 0x40 {above}; opened {opened}")
+fn read_only(_: &Boot, line: &mut Line) -> fmt::Result {
+    let same = [TYPER, IIDR, ITARGETSR, IDENTIFICATION].into_iter().all(|register| {
+        let before = read32(register);
+        write32(register, !before);
+        read32(register) == before
+    });
+    line.write_str(if same { "unchanged" } else { "changed" })
 }
 
-fn order(_: &Boot, line: &mut Line) -> fmt::Result {
-    enable(SPI_A);
-    enable(SPI_B);
-    set_priority(SPI_B, 0x40);
-    pend(SPI_A);
-    pend(SPI_B);
-    let both = take(2, long(), Quiet::Nothing);
-    disable(SPI_A);
-    disable(SPI_B);
-    write!(line, "pended {SPI_A} at 0xa0, {SPI_B} at 0x40: took {both}")
+/// Registers of interrupts that neither machine has, and offsets between the registers.
+fn beyond(_: &Boot, line: &mut Line) -> fmt::Result {
+    let registers = [IGROUPR, ISENABLER, ISPENDR, ISACTIVER].map(|bank| bank + 0x78);
+    let others = [IPRIORITYR + 0x3f0, ITARGETSR + 0x3f0, ICFGR + 0xf8, GICD + 0x00c, GICD + 0x040, GICD + 0xf08];
+    let zero = registers.into_iter().chain(others).all(|register| {
+        write32(register, u32::MAX);
+        read32(register) == 0
+    });
+    line.write_str(if zero { "zero" } else { "not zero" })
+}
+
+/// With the groups off, so that nothing is on its way to the CPU.
+fn sgi_senders(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(CTLR, 0);
+    write8(SPENDSGIR + 5, 0x01);
+    write!(line, "set {:#x} {:#x}, ", read32(SPENDSGIR + 4), read32(CPENDSGIR + 4))?;
+    write!(line, "pending {:#x}, ", read32(ISPENDR) & 0xffff)?;
+    write8(CPENDSGIR + 5, 0x01);
+    write!(line, "cleared {:#x}, pending {:#x}", read32(SPENDSGIR + 4), read32(ISPENDR) & 0xffff)?;
+    write32(CTLR, 1);
+    Ok(())
+}
+
+/// GICD_SGIR takes words only; what a byte does is left open, and must do no harm.
+fn sgir_bytes(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(CTLR, 0);
+    write8(SGIR, 0x05);
+    write8(SGIR + 2, 0x01);
+    write32(CPENDSGIR + 4, 0x0000_ff00);
+    write32(CTLR, 1);
+    write!(line, "read {:#x}", read32(SGIR))
+}
+
+/// Every word of the distributor read and written with ones, then with zeros, with its groups off; then as before.
+fn storm(_: &Boot, line: &mut Line) -> fmt::Result {
+    write32(CTLR, 0);
+    for value in [u32::MAX, 0] {
+        for offset in (0x080..0x1000).step_by(4) {
+            read32(GICD + offset);
+            write32(GICD + offset, value);
+        }
+    }
+    for n in 0..32 {
+        for bank in [ICENABLER, ICPENDR, ICACTIVER] {
+            write32(bank + 4 * n, u32::MAX);
+        }
+    }
+    (0..4).for_each(|n| write32(CPENDSGIR + 4 * n, u32::MAX));
+    start();
+    write!(line, "enabled {:#x}, pending {:#x}", read32(ISENABLER + 4), read32(ISPENDR + 4) & 1 << 30)
 }

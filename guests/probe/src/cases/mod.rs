@@ -4,15 +4,34 @@
 //! The cases, one file per area.
 
 mod cpu;
+mod delivery;
 mod fault;
 mod gic;
+mod mmu;
 mod psci;
 mod rtc;
+mod shape;
+pub mod smp;
 mod timer;
+mod trap;
 mod uart;
 
 use crate::Case;
 
-/// Every area's table, in the order of the transcript.
-pub const AREAS: &[&[Case]] =
-    &[cpu::CASES, gic::CASES, timer::CASES, uart::CASES, rtc::CASES, psci::CASES, fault::CASES];
+/// Every area's table, in the order of the transcript, for one CPU.
+pub const AREAS: &[&[Case]] = &[
+    cpu::CASES,
+    gic::CASES,
+    delivery::CASES,
+    timer::CASES,
+    uart::CASES,
+    rtc::CASES,
+    psci::CASES,
+    shape::CASES,
+    trap::CASES,
+    fault::CASES,
+    mmu::CASES,
+];
+
+/// The same for several CPUs: what one CPU shows is not asked again.
+pub const SMP_AREAS: &[&[Case]] = &[smp::CASES];
