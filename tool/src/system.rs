@@ -44,6 +44,8 @@ pub struct Guest {
     pub priority: Option<u64>,
     /// `None` for one that is no number.
     pub vcpus: Vec<Option<u64>>,
+    /// The core of each vCPU, where it says.
+    pub cores: Vec<Option<u64>>,
     pub maps: Vec<Map>,
 }
 
@@ -54,6 +56,8 @@ pub struct Domain {
     pub name: String,
     /// `None` if it is no number.
     pub priority: Option<u64>,
+    /// The core, if it says.
+    pub core: Option<u64>,
     pub smc: bool,
     pub maps: Vec<Map>,
     /// Microkit's ids of its interrupts.
@@ -181,6 +185,7 @@ impl Reader<'_> {
             node: node.id(),
             name: self.text(node, "name"),
             priority: self.priority(node),
+            core: self.number(node, "cpu"),
             smc: node.attribute("smc") == Some("true"),
             maps: Vec::new(),
             irqs: Vec::new(),
@@ -215,6 +220,7 @@ impl Reader<'_> {
             name: self.text(node, "name"),
             priority: self.priority(node),
             vcpus: named("vcpu").map(|vcpu| self.decimal(vcpu, "id")).collect(),
+            cores: named("vcpu").map(|vcpu| self.number(vcpu, "cpu")).collect(),
             maps: named("map").map(|map| self.map(map)).collect(),
         }
     }

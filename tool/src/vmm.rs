@@ -269,6 +269,11 @@ impl<'a> Vmm<'a> {
             checker.add(guest.at, Problem::VcpuIds { guest: guest.name.clone(), ids });
         }
         self.config.vcpus = u32::try_from(count).unwrap_or(u32::MAX);
+        // Microkit's default is the PD's core, and that of a PD the first.
+        let own = self.domain.core.unwrap_or(0);
+        let remote = guest.vcpus.iter().zip(&guest.cores).filter(|(_, core)| core.unwrap_or(own) != own);
+        let bits = remote.filter_map(|(id, _)| id.and_then(|id| 1u32.checked_shl(u32::try_from(id).ok()?)));
+        self.config.remote = bits.fold(0, |mask, bit| mask | bit);
     }
 }
 
@@ -319,7 +324,7 @@ fn empty() -> config::Vmm {
         vcpus: 0,
         gic: Gic::V3,
         log_level: LogLevel::Warn,
-        reserved: 0,
+        remote: 0,
         serial: Link::NONE,
         virtio: Window::default(),
         blk: [Link::NONE; MAX_DISKS],

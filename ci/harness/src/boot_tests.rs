@@ -48,6 +48,7 @@ const TESTS: &[Test] = &[
     Test { name: "probe-fault-log", run: probe_fault_log },
     Test { name: "linux-shell", run: linux_shell },
     Test { name: "linux-log", run: linux_log },
+    Test { name: "linux-smp", run: linux_smp },
     Test { name: "linux-disk", run: linux_disk },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },
@@ -348,6 +349,23 @@ fn two_guests(setup: &Setup) -> Result<()> {
 fn focus(machine: &mut Machine, n: usize) -> Result<()> {
     machine.send_bytes(format!("\x1d{}\r", n + 1).as_bytes())?;
     Ok(())
+}
+
+/// Four vCPUs under load, of which three are in turn taken off line and put back, fifty times in all.
+fn linux_smp(setup: &Setup) -> Result<()> {
+    let mut machine = setup.boot("linux-smp", Some("linux-smp"))?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    machine.send("for i in 1 2 3 4; do while :; do :; done & done")?;
+    machine.expect("the prompt again", PROMPT, ANSWER)?;
+    machine.send("set() { echo $2 >/sys/devices/system/cpu/cpu$1/online || bad=$((bad+1)); }")?;
+    machine.send(
+        "n=0; bad=0; while [ $n -lt 50 ]; do n=$((n+1)); set $((n%3+1)) 0; set $((n%3+1)) 1; done; echo done $n $bad",
+    )?;
+    machine.expect("the last turn, without a failure", "^done 50 0$", BOOT)?;
+    machine.send("cat /sys/devices/system/cpu/online")?;
+    machine.expect("all vCPUs", "^0-3$", ANSWER)?;
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
 }
 
 /// `[    1.234567] …`

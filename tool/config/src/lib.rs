@@ -242,8 +242,8 @@ pub struct Vmm {
     pub gic: Gic,
     /// What goes to the log.
     pub log_level: LogLevel,
-    /// Zero.
-    pub reserved: u32,
+    /// A bit for each vCPU that runs on another core than this PD.
+    pub remote: u32,
     /// The guest's console and this PD's log, served by the serial PD.
     pub serial: Link,
     /// The page of the virtio devices' registers, mapped uncached, and read-only for the guest; empty without such devices.

@@ -124,12 +124,18 @@ impl<'a> Tree<'a> {
         name: fmt::Arguments<'_>,
         content: impl FnOnce(&mut Self) -> Result<(), Full>,
     ) -> Result<(), Full> {
+        self.begin_node(name)?;
+        content(self)?;
+        self.word(END_NODE)
+    }
+
+    // The parts of the generic methods that depend on no closure are functions of their own: there are many closures.
+    #[inline(never)]
+    fn begin_node(&mut self, name: fmt::Arguments<'_>) -> Result<(), Full> {
         self.word(BEGIN_NODE)?;
         self.write_fmt(name).map_err(|fmt::Error| Full)?;
         self.bytes(&[0])?;
-        self.align()?;
-        content(self)?;
-        self.word(END_NODE)
+        self.align()
     }
 
     /// Adds a property.
@@ -199,12 +205,15 @@ impl<'a> Tree<'a> {
         len: usize,
         value: impl FnOnce(&mut Self) -> Result<(), Full>,
     ) -> Result<(), Full> {
-        let name = self.intern(name)?;
-        self.word(PROP)?;
-        self.word(len as u32)?;
-        self.word(name)?;
+        self.begin_property(name, len)?;
         value(self)?;
         self.align()
+    }
+
+    #[inline(never)]
+    fn begin_property(&mut self, name: &str, len: usize) -> Result<(), Full> {
+        let name = self.intern(name)?;
+        [PROP, len as u32, name].into_iter().try_for_each(|word| self.word(word))
     }
 
     /// The offset of `name` in the strings block, where each name is once.
@@ -222,15 +231,18 @@ impl<'a> Tree<'a> {
         Ok(offset)
     }
 
+    #[inline(never)]
     fn word(&mut self, word: u32) -> Result<(), Full> {
         self.bytes(&word.to_be_bytes())
     }
 
+    #[inline(never)]
     fn align(&mut self) -> Result<(), Full> {
         let padding = self.at.next_multiple_of(4) - self.at;
         self.bytes(&[0; 3][..padding as usize])
     }
 
+    #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let end = self.at + bytes.len() as u64;
         if end > self.space.size {

@@ -368,5 +368,7 @@ impl Word {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub mod oracle;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@
 //! 3. A register that is not implemented reads as zero and ignores writes, and is counted.
 //! 4. Every device can be reset at any time and says whether it is quiescent.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, fuzzing)), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod boot;
@@ -22,6 +22,8 @@ pub mod device;
 pub mod exception;
 pub mod exit;
 pub mod fdt;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gic;
 pub mod instruction;
 pub mod machine;

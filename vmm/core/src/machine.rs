@@ -306,6 +306,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             self.memory.clean(base, size as usize);
         }
         self.on = VcpuId::BOOT.bit();
+        (1..self.vcpus).filter_map(VcpuId::new).for_each(|vcpu| self.gic.stop(vcpu));
         Ok(Start { vcpu: VcpuId::BOOT, entry: placement.kernel.base, context: placement.dtb.base })
     }
 
@@ -594,6 +595,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             Call::Off => {
                 self.on &= !vcpu.bit();
+                self.gic.stop(vcpu);
                 if self.on == 0 {
                     self.effects.system = Some(SystemEvent::Off);
                 }

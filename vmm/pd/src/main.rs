@@ -46,6 +46,8 @@ struct Vmm {
     machine: Machine<Ram, Serial>,
     registers: Registers,
     vcpus: usize,
+    /// A bit for each vCPU on another core.
+    remote: u32,
     waits: Waits,
     power: Option<Channel>,
     virtio: Virtio,
@@ -69,6 +71,7 @@ fn init() -> impl Handler {
         machine: Machine::new(Ram::new(config.ram), vcpus, gic, Serial::new(config), clock),
         registers: Registers::new(),
         vcpus,
+        remote: config.remote,
         waits: Waits::new(pd::channel(config.timer)),
         power: pd::channel(config.power),
         virtio: Virtio::new(config),
@@ -139,7 +142,7 @@ impl Vmm {
         }
         let effects = self.machine.effects();
         for vcpu in members(effects.timer_acks) {
-            self.defer(DeferredAction::AckVppi { vcpu, irq: map::VTIMER_INTID.id().into() });
+            self.settle(vcpu, DeferredAction::AckVppi { vcpu, irq: map::VTIMER_INTID.id().into() });
         }
         if let Some(start) = effects.start {
             self.start(start);
@@ -168,7 +171,17 @@ impl Vmm {
         }
         // Legal: the list register exists and is free, and the machine gives no other number out of range.
         let vcpu = Vcpu::new(vcpu.index());
-        self.defer(DeferredAction::InjectIrq { vcpu, virq: intid.id(), priority, group, index: lr });
+        self.settle(vcpu, DeferredAction::InjectIrq { vcpu, virq: intid.id(), priority, group, index: lr });
+    }
+
+    /// Does `action` to `vcpu` before that runs on.
+    fn settle(&mut self, vcpu: Vcpu, action: DeferredAction) {
+        if self.remote >> vcpu.index() & 1 == 0 {
+            // This PD runs above its vCPUs, and so up to the next receive.
+            self.defer(action);
+        } else {
+            action.perform();
+        }
     }
 
     /// Lets `action` wait for the next receive, where it costs least. One can.
@@ -250,6 +263,11 @@ impl Handler for Vmm {
         }
         self.apply_effects();
         Ok(())
+    }
+
+    /// Nobody has a reason to call a VMM; a caller that does gets an empty answer.
+    fn protected(&mut self, _channel: Channel, _message: MessageInfo) -> Result<MessageInfo, Infallible> {
+        Ok(MessageInfo::new(0, 0))
     }
 
     fn fault(&mut self, child: Child, message: MessageInfo) -> Result<Option<MessageInfo>, Infallible> {

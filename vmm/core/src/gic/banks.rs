@@ -133,7 +133,7 @@ impl Gic {
         let cpus = self.cpus.iter().enumerate().filter(|(i, _)| !own || *i == vcpu.index());
         let listed = cpus.flat_map(|(_, cpu)| cpu.lists.iter().flatten());
         listed
-            .filter(|listed: &&Listed| listed.masked && listed.intid.bank() == number)
+            .filter(|listed: &&Listed| listed.masked && !listed.stale && listed.intid.bank() == number)
             .fold(0, |bits, listed| bits | listed.intid.bit())
     }
 }

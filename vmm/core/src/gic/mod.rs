@@ -140,6 +140,12 @@ impl Bank {
         self.enabled & !self.listed & !self.active & allowed
     }
 
+    /// The interrupt is in no list register after all, and pending as before.
+    fn unlist(&mut self, bit: u32) {
+        self.listed &= !bit;
+        self.latch |= bit & !(self.line & !self.edge);
+    }
+
     fn set_line(&mut self, bit: u32, high: bool) {
         if high {
             self.latch |= self.edge & !self.line & bit;
@@ -164,6 +170,8 @@ struct Listed {
     priority: u8,
     /// Listed while the vCPU masked interrupts: perhaps not taken yet.
     masked: bool,
+    /// The vCPU was turned off before it ended it, and the interrupt is no longer here.
+    stale: bool,
 }
 
 /// What each vCPU has of its own.
@@ -177,6 +185,8 @@ struct Cpu {
     masked: bool,
     /// `GICR_WAKER.ProcessorSleep`: nothing is forwarded.
     asleep: bool,
+    /// Turned off: shared interrupts are not for it.
+    off: bool,
     /// Something changed since it was last found that nothing can be injected.
     dirty: bool,
     /// The virtual timer's line was seen high at this very exit, not before.
@@ -199,6 +209,7 @@ impl Cpu {
             lists: [None; MAX_LIST_REGISTERS],
             masked: false,
             asleep,
+            off: false,
             dirty: false,
             timer_fresh: false,
             timer_masked: false,
@@ -299,8 +310,9 @@ impl Gic {
     /// The guest ended the interrupt in list register `lr` of `vcpu`. What is still asserted becomes pending again.
     pub fn end_of_interrupt(&mut self, vcpu: VcpuId, lr: u8) {
         let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
-        let Some(Listed { intid, .. }) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
-        cpu.dirty = true;
+        let ended = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take);
+        cpu.dirty |= ended.is_some();
+        let Some(Listed { intid, stale: false, .. }) = ended else { return };
         if intid == map::VTIMER_INTID {
             self.resample_timer(vcpu);
         }
@@ -354,7 +366,7 @@ impl Gic {
             *senders &= !sender;
             more = *senders != 0;
         }
-        *cpu.lists.get_mut(lr)? = Some(Listed { intid, sender, priority, masked: cpu.masked });
+        *cpu.lists.get_mut(lr)? = Some(Listed { intid, sender, priority, masked: cpu.masked, stale: false });
         let bank = self.bank_mut(vcpu, intid.bank())?;
         bank.listed |= intid.bit();
         if !more {
@@ -375,8 +387,7 @@ impl Gic {
             *senders |= sender;
         }
         if let Some(bank) = self.bank_mut(injection.vcpu, intid.bank()) {
-            bank.listed &= !intid.bit();
-            bank.latch |= intid.bit() & !(bank.line & !bank.edge);
+            bank.unlist(intid.bit());
         }
     }
 
@@ -393,8 +404,26 @@ impl Gic {
         private.is_some_and(|bank| bank.takeable(self.groups) & map::VTIMER_INTID.bit() != 0)
     }
 
+    /// `vcpu` is off. The shared interrupts that it did not end are for others again; what its list registers hold stays
+    /// there, so that it may take one once more when it is on again.
+    pub fn stop(&mut self, vcpu: VcpuId) {
+        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        cpu.off = true;
+        for listed in cpu.lists.iter_mut().flatten().filter(|listed| listed.intid.bank() > 0 && !listed.stale) {
+            listed.stale = true;
+            if let Some(bank) = self.shared.get_mut(listed.intid.bank() - 1) {
+                bank.unlist(listed.intid.bit());
+            }
+        }
+        self.touch_all();
+    }
+
     /// `vcpu` starts from reset, with its virtual timer off.
     pub fn restart(&mut self, vcpu: VcpuId) {
+        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
+            cpu.off = false;
+            cpu.dirty = true;
+        }
         self.resample_timer(vcpu);
     }
 
@@ -414,7 +443,7 @@ impl Gic {
 
     /// The interrupt of highest priority, then lowest id, that `vcpu` may take.
     fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8)> {
-        let Cpu { private, asleep: false, .. } = self.cpus.get(vcpu.index())? else { return None };
+        let Cpu { private, asleep: false, off, .. } = self.cpus.get(vcpu.index())? else { return None };
         let mut best: Option<(IntId, u8)> = None;
         let mut consider = |number: usize, bank: &Bank, targets: Option<&[u8; 32]>| {
             let mut bits = bank.deliverable(self.groups);
@@ -431,7 +460,7 @@ impl Gic {
             }
         };
         consider(0, private, None);
-        for (i, (bank, targets)) in self.shared.iter().zip(&self.targets).enumerate() {
+        for (i, (bank, targets)) in self.shared.iter().zip(&self.targets).enumerate().filter(|_| !off) {
             consider(i + 1, bank, Some(targets));
         }
         best

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
+mod gic;
+
 use super::*;
 use crate::device::pl011::tests::FakeConsole;
 use crate::exit::SysReg;

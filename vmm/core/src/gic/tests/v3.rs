@@ -207,38 +207,3 @@ fn traps_of_the_system_registers_are_told_apart() {
         assert_eq!(Generator::decode(iss), expected, "{iss:#x}");
     }
 }
-
-proptest! {
-    /// As for GICv2: no panic, no list register given out twice, and no interrupt in two of them.
-    #[test]
-    fn list_registers_are_never_given_out_twice(
-        steps in prop::collection::vec((0u8..6, 0usize..3, 0u64..0x6_0010, 0u8..4, any::<u64>()), 1..200)
-    ) {
-        let mut gic = gic(3);
-        let mut lists = [[None; 4]; 3];
-        for (what, cpu, offset, width, value) in steps {
-            let width = [Width::Byte, Width::Half, Width::Word, Width::Double][usize::from(width)];
-            match what {
-                0 => drop(gic.write_v3(vcpu(cpu), offset & 0xffff, width, value)),
-                1 => drop(gic.write_redistributor(offset, width, value)),
-                2 => drop((gic.read_v3(vcpu(cpu), offset, width), gic.read_redistributor(offset, width))),
-                3 => gic.set_line(IntId::spi((value % 224) as u8), offset & 1 != 0),
-                4 => gic.generate_v3(vcpu(cpu), Generator::Group1, value),
-                _ => {
-                    gic.end_of_interrupt(vcpu(cpu), (value % 20) as u8);
-                    if let Some(list) = lists[cpu].get_mut((value % 20) as usize) {
-                        *list = None;
-                    }
-                }
-            }
-            while let Some(i) = gic.next_injection(vcpu(cpu)) {
-                let list = &mut lists[cpu][usize::from(i.lr)];
-                prop_assert!(list.is_none(), "list register {} is in use", i.lr);
-                *list = Some(i.intid);
-                let shared = i.intid.id() >= 32;
-                let twice = lists.iter().enumerate().filter(|(n, _)| shared || *n == cpu);
-                prop_assert_eq!(twice.flat_map(|(_, l)| l).filter(|l| **l == Some(i.intid)).count(), 1);
-            }
-        }
-    }
-}
