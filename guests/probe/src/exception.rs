@@ -10,8 +10,8 @@ use crate::{gic, halt};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-// Arm ARM, "Exception vectors": 16 entries of 128 bytes. The probe runs on SP_EL1, so entries 4 and 5 are meant, and 8 for
-// what it runs at EL0.
+// Arm ARM, "Exception vectors": 16 entries of 128 bytes. The probe runs on SP_EL1, so entries 4 and 5 are meant, and 8 and 12
+// for what it runs at EL0.
 global_asm!(
     r#"
     .section .text.vectors, "ax"
@@ -62,7 +62,7 @@ probe_common:
     add     sp, sp, #192
     eret
 
-    // x0: what to run at EL0, x1: its argument. Returns x0 as EL0 left it at its SVC or fault.
+    // x0: what to run at EL0, x1: its argument, x2: the processor state to run it in. Returns x0 as EL0 left it at its SVC or fault.
     .global probe_at_el0, probe_el0_done
 probe_at_el0:
     stp     x29, x30, [sp, #-96]!
@@ -72,7 +72,6 @@ probe_at_el0:
     stp     x25, x26, [sp, #64]
     stp     x27, x28, [sp, #80]
     msr     elr_el1, x0
-    mov     x2, #0x3c0
     msr     spsr_el1, x2
     mov     x0, x1
     eret
@@ -88,17 +87,21 @@ probe_el0_done:
 );
 
 unsafe extern "C" {
-    fn probe_at_el0(entry: u64, argument: u64) -> u64;
+    fn probe_at_el0(entry: u64, argument: u64, state: u64) -> u64;
     fn probe_el0_done();
 }
 
 const SYNCHRONOUS: u64 = 4;
 const IRQ: u64 = 5;
 const SYNCHRONOUS_EL0: u64 = 8;
+const SYNCHRONOUS_AARCH32: u64 = 12;
 const SPSR_I: u64 = 1 << 7;
 const SPSR_EL1H: u64 = 0x3c5;
-/// ESR_EL1.EC: SVC, and an instruction abort at EL1.
-const SVC: u64 = 0x15;
+/// SPSR_EL1: EL0, and the same in AArch32's Thumb, with interrupts masked.
+const SPSR_EL0: u64 = 0x3c0;
+const SPSR_THUMB: u64 = 0x1f0;
+/// ESR_EL1.EC: SVC, in AArch64 and in AArch32, and an instruction abort at EL1.
+const SVC: [u64; 2] = [0x15, 0x11];
 const FETCH: u64 = 0x21;
 /// Where RAM begins.
 const RAM: u64 = 0x4000_0000;
@@ -240,7 +243,13 @@ pub fn attempt<T>(access: impl FnOnce() -> T) -> Result<T, Fault> {
 /// Runs the code at `entry` at EL0 with `argument` in x0, until an SVC or a fault; returns x0.
 pub fn at_el0(entry: unsafe extern "C" fn(), argument: u64) -> Result<u64, Fault> {
     // SAFETY: `entry` is code of this program that uses no stack and ends with SVC, and the handler returns from there.
-    attempt(|| unsafe { probe_at_el0(entry as usize as u64, argument) })
+    attempt(|| unsafe { probe_at_el0(entry as usize as u64, argument, SPSR_EL0) })
+}
+
+/// The same of Thumb code of AArch32, in r0.
+pub fn at_el0_thumb(entry: unsafe extern "C" fn(), argument: u64) -> Result<u64, Fault> {
+    // SAFETY: as above.
+    attempt(|| unsafe { probe_at_el0(entry as usize as u64, argument, SPSR_THUMB) })
 }
 
 /// Every exception; `vector` is the number of its entry.
@@ -251,8 +260,8 @@ extern "C" fn probe_exception(frame: &mut Frame, vector: u64) {
     if vector == IRQ {
         return interrupt(frame);
     }
-    if vector == SYNCHRONOUS_EL0 {
-        if ec != SVC {
+    if vector == SYNCHRONOUS_EL0 || vector == SYNCHRONOUS_AARCH32 {
+        if !SVC.contains(&ec) {
             catch(frame, esr);
         }
         frame.elr = probe_el0_done as *const () as u64;

@@ -530,6 +530,12 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     fn trap(&mut self, vcpu: VcpuId, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.class() {
+            // An instruction of 16 bits is AArch32's, at EL0; a wait may end at once.
+            class::WFX if !esr.is_32_bit() => {
+                let next = regs.get(Reg::Pc).wrapping_add(2);
+                regs.set(Reg::Pc, next);
+                (if esr.is_wfe() { Kind::Wfe } else { Kind::Wfi }, Resume::Retry)
+            }
             class::WFX if esr.is_wfe() => (Kind::Wfe, self.pause(vcpu)),
             class::WFX => (Kind::Wfi, self.wait(vcpu)),
             class::SMC64 if esr.immediate() == 0 => (Kind::Smc, self.firmware_call(vcpu, regs)),

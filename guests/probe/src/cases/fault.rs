@@ -6,7 +6,7 @@
 
 use crate::boot::Boot;
 use crate::console::Line;
-use crate::exception::{Fault, at_el0, attempt};
+use crate::exception::{Fault, at_el0, at_el0_thumb, attempt};
 use crate::{Case, mmio};
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};
@@ -26,6 +26,8 @@ pub const CASES: &[Case] = &[
     Case { name: "fault.el0-pair", ask: el0_pair },
     Case { name: "fault.el0-fetch", ask: el0_fetch },
     Case { name: "fault.el0-device", ask: el0_device },
+    Case { name: "fault.aarch32-device", ask: aarch32_device },
+    Case { name: "fault.aarch32-wfe", ask: aarch32_wfe },
     Case { name: "fault.alive", ask: alive },
 ];
 
@@ -45,6 +47,14 @@ global_asm!(
     at_el0  probe_el0_store, strh w0, [x0]
     at_el0  probe_el0_pair, ldp w1, w2, [x0], #8
     at_el0  probe_el0_call, br x0
+
+    // Thumb: ldr r0, [r0]; svc #0. wfe; movs r0, #7; svc #0.
+    .balign 4
+probe_thumb_load:
+    .inst   0xdf006800
+probe_thumb_wfe:
+    .inst   0x2007bf20
+    .inst   0x0000df00
     "#
 );
 
@@ -53,6 +63,8 @@ unsafe extern "C" {
     fn probe_el0_store();
     fn probe_el0_pair();
     fn probe_el0_call();
+    fn probe_thumb_load();
+    fn probe_thumb_wfe();
 }
 
 pub fn report<T>(line: &mut Line, result: Result<T, Fault>) -> fmt::Result {
@@ -150,6 +162,21 @@ fn el0_fetch(_: &Boot, line: &mut Line) -> fmt::Result {
 /// A device at EL0: the RTC's first identification register.
 fn el0_device(_: &Boot, line: &mut Line) -> fmt::Result {
     match at_el0(probe_el0_load, 0x0901_0fe0) {
+        Ok(value) => write!(line, "{value:#x}"),
+        fault => report_place(line, fault),
+    }
+}
+
+fn aarch32_device(_: &Boot, line: &mut Line) -> fmt::Result {
+    match at_el0_thumb(probe_thumb_load, 0x0901_0fe0) {
+        Ok(value) => write!(line, "{value:#x}"),
+        Err(Fault { esr, .. }) => write!(line, "ESR {esr:#x}"),
+    }
+}
+
+/// WFE of two bytes, which ends by itself.
+fn aarch32_wfe(_: &Boot, line: &mut Line) -> fmt::Result {
+    match at_el0_thumb(probe_thumb_wfe, 0) {
         Ok(value) => write!(line, "{value:#x}"),
         fault => report_place(line, fault),
     }

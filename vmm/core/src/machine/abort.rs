@@ -24,8 +24,8 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// An abort of a load or store.
     pub(super) fn data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.access() {
-            // An instruction of 16 bits is AArch32's, of which nothing is emulated.
-            Some(access) if esr.is_32_bit() => match self.device_access(vcpu, gpa, access, regs) {
+            // Of AArch32 nothing is emulated: seL4 resumes a vCPU whose registers it set in AArch64.
+            Some(access) if !is_aarch32(access, regs) => match self.device_access(vcpu, gpa, access, regs) {
                 Some(done) => done,
                 None => {
                     let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
@@ -188,6 +188,17 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         let page = gpa / PAGE;
         (!self.reported.contains(&page) && self.reported.push(page).is_ok()).then(|| self.reported.is_full())
     }
+}
+
+/// Whether an access is one of AArch32.
+fn is_aarch32(access: Access, regs: &mut impl Regs) -> bool {
+    if access.register == 31 {
+        // The zero register, which AArch32 does not have.
+        return false;
+    }
+    // First the register that is needed anyway: the processor state is then known with it.
+    regs.get_x(access.register);
+    regs.get(Reg::Spsr) & AARCH32 != 0
 }
 
 #[cfg(test)]

@@ -266,12 +266,26 @@ fn an_abort_on_the_walk_says_at_which_level() {
 
 #[test]
 fn nothing_is_emulated_for_aarch32() {
-    let mut bench = Bench::new(0xb840_4422, DEVICE, false);
-    bench.regs.set(Reg::Spsr, 0x1f0);
-    assert_eq!(bench.abort(DEVICE).0, Resume::Retry);
-    let mut bench = Bench::new(0xb940_0022, DEVICE, false);
-    bench.esr = bench.esr & !(1 << 25) | 1 << 24 | 2 << 22;
-    bench.regs.set(Reg::Spsr, 0x1f0);
-    assert_eq!(bench.abort(DEVICE).0, Resume::Retry);
-    assert_eq!(bench.regs.get(Reg::Pc), VBAR + 0x600);
+    // Without a valid syndrome, and with one.
+    for described in [0, 1 << 24 | 2 << 22] {
+        let mut bench = Bench::new(0xb840_4422, DEVICE, false);
+        bench.regs.set(Reg::Spsr, 0x1f0);
+        bench.esr |= described;
+        assert_eq!(bench.abort(DEVICE).0, Resume::Retry);
+        assert_eq!(bench.regs.get(Reg::Pc), VBAR + 0x600);
+        assert_eq!(bench.regs.get(Reg::Sys(SysReg::Esr)), 0x24 << 26 | 1 << 25 | 0x410);
+    }
+}
+
+#[test]
+fn a_wait_of_16_bits_ends_behind_them() {
+    let mut ram = vec![0; 4 << 20];
+    let console = FakeConsole::default();
+    let mut machine = Machine::new(&mut ram[..], 1, Version::V2, console, Clock { now: || 0, frequency: 1 });
+    for iss in [0, 1] {
+        let mut regs = FakeRegs::default();
+        regs.set(Reg::Pc, PC);
+        assert_eq!(machine.exit(BOOT, Exit::Trap { esr: 1 << 26 | iss }, &mut regs), Resume::Retry);
+        assert_eq!(regs.get(Reg::Pc), PC + 2);
+    }
 }
