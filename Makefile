@@ -38,7 +38,7 @@ TOOL := $(HOST_DIR)/release/vmm-tool
 HARNESS := $(HOST_DIR)/release/harness
 PDS := vmm serial power timer idle blk net rng
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf
-GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/bench/initramfs.cpio
+GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/bench/initramfs.cpio
 TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
 .DELETE_ON_ERROR:
@@ -104,6 +104,10 @@ build/disk.img build/tests/disk.img: guests/linux/disk | build/toolchain/env.mk
 	@mkdir -p $(@D)
 	@guests/linux/disk $@
 
+build/guests/exits/Image: FORCE | build/toolchain/env.mk
+	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p exits
+	@install -C -D $(HOST_DIR)/$(TARGET)/release/exits $@
+
 # The kernel takes several archives in a row.
 build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/probe/Image
 	@cd build/guests/bench && echo origin | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
@@ -135,7 +139,7 @@ images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
 lint: sdk ## check formatting, and lint for the host and the target
 	cargo fmt --all --check
 	cargo clippy --quiet --target-dir $(HOST_DIR) --all-targets -- -D warnings
-	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -- -D warnings
+	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -p exits -- -D warnings
 	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p devsdk-kernel --features debug -- -D warnings
 	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS) devsdk-tests) -- -D warnings
 

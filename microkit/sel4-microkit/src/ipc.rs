@@ -39,14 +39,16 @@ impl Event {
 
 #[inline(always)]
 pub(crate) fn load_words() -> [u64; 4] {
-    core::array::from_fn(get_mr)
+    [get_mr(0), get_mr(1), get_mr(2), get_mr(3)]
 }
 
 #[inline(always)]
 pub(crate) fn store_words(words: [u64; 4]) {
-    for (index, word) in words.into_iter().enumerate() {
-        set_mr(index, word);
-    }
+    // Not a loop, which would not be unrolled.
+    set_mr(0, words[0]);
+    set_mr(1, words[1]);
+    set_mr(2, words[2]);
+    set_mr(3, words[3]);
 }
 
 /// Receives an event if one is waiting, without blocking.

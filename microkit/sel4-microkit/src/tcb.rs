@@ -97,11 +97,15 @@ impl Tcb {
         }
         let reply = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [flags, count as u64, 0, 0]);
         reply.info.into_result()?;
-        for (index, register) in registers.iter_mut().enumerate() {
-            *register = match reply.words.get(index) {
-                Some(word) => *word,
-                None => get_mr(index),
-            };
+        match registers {
+            // The most frequent, without loops.
+            [pc] => *pc = reply.words[0],
+            [a, b, c, d] => [*a, *b, *c, *d] = reply.words,
+            _ => {
+                for (index, register) in registers.iter_mut().enumerate() {
+                    *register = reply.words.get(index).copied().unwrap_or_else(|| get_mr(index));
+                }
+            }
         }
         Ok(())
     }
@@ -125,14 +129,11 @@ impl Tcb {
         if count > REGISTER_COUNT {
             return Err(Error::RangeError);
         }
-        let mut words = [flags, count as u64, 0, 0];
-        for (index, register) in registers.iter().enumerate() {
-            match words.get_mut(index + 2) {
-                Some(word) => *word = *register,
-                None => set_mr(index + 2, *register),
-            }
+        let register = |index| registers.get(index).copied().unwrap_or(0);
+        for (index, register) in registers.iter().enumerate().skip(2) {
+            set_mr(index + 2, *register);
         }
-        Ok((MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), words))
+        Ok((MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), [flags, count as u64, register(0), register(1)]))
     }
 
     /// Resumes the thread at `pc`, the cheapest way to do so: nothing is returned. It cannot fail for a thread that the system

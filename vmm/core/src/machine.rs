@@ -313,7 +313,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// Handles an exit of `vcpu` and says what it does next. [`Machine::effects`] and [`Machine::next_injection`] are to
     /// be asked before it goes on.
     pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
-        self.virtio_notified(self.virtio.as_ref().map_or(0, |devices| devices.due()));
+        let due = self.virtio.as_ref().map_or(0, |devices| devices.due());
+        if due != 0 {
+            self.virtio_notified(due);
+        }
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
             Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(gpa, Syndrome(esr), regs),
@@ -403,12 +406,39 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.waiting &= !vcpus;
     }
 
+    /// The vCPUs for which [`Machine::next_injection`] may have one, a bit each.
+    #[must_use]
+    pub fn injectable(&self) -> u8 {
+        self.gic.dirty()
+    }
+
     /// What is to be done outside since this was last asked.
     pub fn effects(&mut self) -> Effects {
-        self.effects.timer_acks = self.gic.take_timer_acks();
-        // Only running shows whether it still fires.
-        self.wake(self.effects.timer_acks);
-        core::mem::take(&mut self.effects)
+        core::mem::take(self.pending_effects())
+    }
+
+    /// Whether [`Machine::next_injection`] or [`Machine::effects`] may have something.
+    #[inline]
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        let Effects { timer_acks, console, start, wakes, system, event, notify, released } = &self.effects;
+        self.gic.is_dirty()
+            || timer_acks | wakes | notify | released | u8::from(*console) != 0
+            || start.is_some()
+            || system.is_some()
+            || event.is_some()
+    }
+
+    /// The same, to be taken piece by piece: most exits have none, and few have many.
+    #[inline]
+    pub fn pending_effects(&mut self) -> &mut Effects {
+        let acks = self.gic.take_timer_acks();
+        if acks != 0 {
+            self.effects.timer_acks |= acks;
+            // Only running shows whether it still fires.
+            self.wake(acks);
+        }
+        &mut self.effects
     }
 
     /// The interrupt controller.
@@ -438,10 +468,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         if access.write {
             self.monitor = None;
         }
-        let kind = if let Some(offset) = map::VIRTIO.offset_of(gpa).filter(|_| self.virtio.is_some()) {
-            return Some((Kind::Virtio, self.virtio_access(vcpu, offset, access, regs)));
-        } else if let Some(kind) = self.interrupt_controller(vcpu, gpa, access, regs) {
+        let kind = if let Some(kind) = self.interrupt_controller(vcpu, gpa, access, regs) {
             kind
+        } else if let Some(offset) = map::VIRTIO.offset_of(gpa).filter(|_| self.virtio.is_some()) {
+            return Some((Kind::Virtio, self.virtio_access(vcpu, offset, access, regs)));
         } else if let Some(offset) = map::PL011.offset_of(gpa) {
             let done = on_device(&mut self.uart, offset, access, regs);
             self.counters.unimplemented += u64::from(done.is_none());

@@ -18,6 +18,7 @@ mod wait;
 
 use config::LogLevel;
 use core::arch::asm;
+use core::mem::take;
 use ram::Ram;
 use registers::Registers;
 use sel4_microkit::{
@@ -133,34 +134,56 @@ impl Vmm {
     }
 
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
+    #[inline]
     fn apply_effects(&mut self) {
+        if self.machine.has_effects() {
+            self.apply_all_effects();
+        }
+    }
+
+    fn apply_all_effects(&mut self) {
         // First, as it can find that a timer is to be sampled anew.
-        for vcpu in self.vcpus() {
-            while let Some(injection) = self.machine.next_injection(vcpu) {
+        while let Some(vcpu) = VcpuId::new(self.machine.injectable().trailing_zeros() as usize) {
+            if let Some(injection) = self.machine.next_injection(vcpu) {
                 self.inject(injection);
             }
         }
-        let effects = self.machine.effects();
-        for vcpu in members(effects.timer_acks) {
+        let effects = self.machine.pending_effects();
+        let acks = take(&mut effects.timer_acks);
+        let awake = take(&mut effects.wakes) | take(&mut effects.released);
+        let notify = take(&mut effects.notify);
+        let console = take(&mut effects.console);
+        if effects.start.is_some() || effects.event.is_some() || effects.system.is_some() {
+            self.apply_rare_effects();
+        }
+        for vcpu in members(acks) {
             self.settle(vcpu, DeferredAction::AckVppi { vcpu, irq: map::VTIMER_INTID.id().into() });
         }
-        if let Some(start) = effects.start {
-            self.start(start);
-        }
-        for vcpu in members(effects.wakes | effects.released) {
+        for vcpu in members(awake) {
             self.waits.end(vcpu);
         }
-        if let Some(event) = effects.event {
-            self.log(LogLevel::Warn, format_args!("{event}"));
-        }
-        if let Some(event) = effects.system {
-            self.stop(event);
-        }
-        if effects.console {
+        if console {
             self.machine.console().flush();
         }
-        for channel in self.virtio.channels(effects.notify) {
-            self.defer(DeferredAction::new_notify(channel));
+        if notify != 0 {
+            for channel in self.virtio.channels(notify) {
+                self.defer(DeferredAction::new_notify(channel));
+            }
+        }
+    }
+
+    #[cold]
+    fn apply_rare_effects(&mut self) {
+        let effects = self.machine.pending_effects();
+        let (start, event, system) = (effects.start.take(), effects.event.take(), effects.system.take());
+        if let Some(start) = start {
+            self.start(start);
+        }
+        if let Some(event) = event {
+            self.log(LogLevel::Warn, format_args!("{event}"));
+        }
+        if let Some(event) = system {
+            self.stop(event);
         }
     }
 
@@ -294,8 +317,7 @@ impl Handler for Vmm {
                 self.registers.advance();
                 None
             }
-            // An action that waits for the receiving system call would be one of its own before a reply.
-            Resume::Retry if self.registers.changed() || self.deferred.is_some() => {
+            Resume::Retry if self.registers.changed() => {
                 self.registers.resume();
                 None
             }
@@ -341,7 +363,12 @@ fn end_wait(machine: &mut Machine<Ram, Serial>, vcpu: VcpuId, end: End) {
 
 /// The vCPUs whose bits are set.
 fn members(bits: u8) -> impl Iterator<Item = Vcpu> {
-    (0..MAX_VCPUS).filter(move |index| bits >> index & 1 != 0).map(Vcpu::new)
+    let mut rest = bits;
+    core::iter::from_fn(move || {
+        let index = rest.trailing_zeros() as usize;
+        rest &= rest.wrapping_sub(1);
+        (index < MAX_VCPUS).then(|| Vcpu::new(index))
+    })
 }
 
 /// The system counter.

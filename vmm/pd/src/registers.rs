@@ -46,9 +46,13 @@ impl Registers {
     }
 
     /// Resumes the vCPU behind the instruction that exited.
+    #[inline]
     pub fn advance(&mut self) {
-        let pc = self.get(Reg::Pc).wrapping_add(INSTRUCTION);
-        self.set(Reg::Pc, pc);
+        if !self.pc_known {
+            self.fetch(1);
+        }
+        self.words[0] = self.words[0].wrapping_add(INSTRUCTION);
+        self.changed = self.changed.max(1);
         self.resume();
     }
 
@@ -78,10 +82,15 @@ impl Registers {
     }
 
     /// Makes the first `count` registers known.
+    #[inline]
     fn fetch(&mut self, count: usize) {
-        if count <= self.known {
-            return;
+        if count > self.known {
+            // Up to four come in one go.
+            self.fetch_more(if self.changed == 0 && 1 < count && count < 4 { 4 } else { count });
         }
+    }
+
+    fn fetch_more(&mut self, count: usize) {
         let tcb = self.vcpu.tcb();
         // Cannot fail: as in `suspend`.
         if self.changed == 0 {
@@ -92,6 +101,7 @@ impl Registers {
             self.words[..self.changed].copy_from_slice(&newer[..self.changed]);
         }
         self.known = count;
+        self.pc_known = true;
     }
 }
 
@@ -105,7 +115,7 @@ impl Regs for Registers {
         if place > 0 || !self.pc_known {
             self.fetch(place + 1);
         }
-        self.words[place]
+        self.words.get(place).copied().unwrap_or(0)
     }
 
     fn set(&mut self, reg: Reg, value: u64) {
@@ -126,6 +136,7 @@ impl Regs for Registers {
 }
 
 /// The place of a register in the kernel's list, or the vCPU's system register.
+#[inline]
 fn place(reg: Reg) -> Result<usize, VcpuReg> {
     match reg {
         Reg::Pc => Ok(Register::Pc as usize),

@@ -45,18 +45,19 @@ pub(super) enum Place {
 
 impl Banked {
     /// The register at `offset`, which is a multiple of four; `None` where the architecture has another one, or none.
+    #[inline]
     pub(super) fn decode(offset: usize) -> Option<Place> {
         let word = offset % 0x80 / 4;
-        let (register, bank) = match offset {
-            0x080..0x100 => (Self::Bits(Field::Group, word), word),
-            0x100..0x180 => (Self::Bits(Field::SetEnable, word), word),
-            0x180..0x200 => (Self::Bits(Field::ClearEnable, word), word),
-            0x200..0x280 => (Self::Bits(Field::SetPending, word), word),
-            0x280..0x300 => (Self::Bits(Field::ClearPending, word), word),
-            0x300..0x380 => (Self::Bits(Field::SetActive, word), word),
-            0x380..0x400 => (Self::Bits(Field::ClearActive, word), word),
-            0x400..0x7fc => (Self::Priority(offset - 0x400), (offset - 0x400) / 32),
-            0xc00..0xd00 => (Self::Config((offset - 0xc00) / 8, offset & 4 != 0), (offset - 0xc00) / 8),
+        let (register, bank) = match offset / 0x80 {
+            0x1 => (Self::Bits(Field::Group, word), word),
+            0x2 => (Self::Bits(Field::SetEnable, word), word),
+            0x3 => (Self::Bits(Field::ClearEnable, word), word),
+            0x4 => (Self::Bits(Field::SetPending, word), word),
+            0x5 => (Self::Bits(Field::ClearPending, word), word),
+            0x6 => (Self::Bits(Field::SetActive, word), word),
+            0x7 => (Self::Bits(Field::ClearActive, word), word),
+            0x8..0x10 if offset < 0x7fc => (Self::Priority(offset - 0x400), (offset - 0x400) / 32),
+            0x18 | 0x19 => (Self::Config((offset - 0xc00) / 8, offset & 4 != 0), (offset - 0xc00) / 8),
             _ => return None,
         };
         Some(if bank < BANKS { Place::Here(register) } else { Place::Absent })
@@ -72,6 +73,7 @@ impl Banked {
 }
 
 impl Gic {
+    #[inline]
     pub(super) fn read_banked(&self, vcpu: VcpuId, register: Banked) -> u32 {
         let bank = |number| self.bank(vcpu, number);
         match register {
@@ -82,22 +84,24 @@ impl Gic {
                 Field::SetActive | Field::ClearActive => bank.active | bank.listed,
             }),
             Banked::Priority(id) => {
-                bytes(|i| bank(id / 32).and_then(|bank| bank.priority.get(id % 32 + i)).copied().unwrap_or(0))
+                let word = bank(id / 32).and_then(|bank| bank.priority.as_chunks::<4>().0.get(id % 32 / 4));
+                word.map_or(0, |word| u32::from_le_bytes(*word))
             }
             Banked::Config(number, upper) => bank(number).map_or(0, |b| spread(b.edge >> if upper { 16 } else { 0 })),
         }
     }
 
     /// Writes the bits of `value` that are set in `mask`.
+    #[inline]
     pub(super) fn write_banked(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) {
         match register {
             Banked::Bits(field, number) => self.write_bits(vcpu, field, number, value & mask, mask),
             Banked::Priority(id) => {
                 let Some(bank) = self.bank_mut(vcpu, id / 32) else { return };
-                for (i, byte) in written(value, mask) {
-                    if let Some(priority) = bank.priority.get_mut(id % 32 + i) {
-                        *priority = byte & PRIORITY_MASK;
-                    }
+                let (words, _) = bank.priority.as_chunks_mut::<4>();
+                if let Some(word) = words.get_mut(id % 32 / 4) {
+                    let implemented = u32::from_le_bytes([PRIORITY_MASK; 4]);
+                    *word = merge(u32::from_le_bytes(*word), value & implemented, mask).to_le_bytes();
                 }
             }
             Banked::Config(number, upper) => {
@@ -112,6 +116,7 @@ impl Gic {
     }
 
     /// `value` has no bits outside `mask`.
+    #[inline]
     fn write_bits(&mut self, vcpu: VcpuId, field: Field, number: usize, value: u32, mask: u32) {
         // With GICv2, software-generated interrupts are always enabled, and pending only by their own registers.
         let fixed = if number == 0 && self.version == Version::V2 { SGIS } else { 0 };
@@ -124,6 +129,10 @@ impl Gic {
             Field::ClearPending => bank.latch &= !value | fixed,
             Field::SetActive => bank.active |= value & !bank.listed,
             Field::ClearActive => bank.active &= !value,
+        }
+        if number > 0 {
+            let bit = 1u8.wrapping_shl(number as u32);
+            self.live = if bank.enabled != 0 { self.live | bit } else { self.live & !bit };
         }
     }
 

@@ -187,8 +187,8 @@ struct Cpu {
     asleep: bool,
     /// Turned off: shared interrupts are not for it.
     off: bool,
-    /// Something changed since it was last found that nothing can be injected.
-    dirty: bool,
+    /// The list registers that hold an interrupt, a bit each.
+    used: u16,
     /// The virtual timer's line was seen high at this very exit, not before.
     timer_fresh: bool,
     /// The virtual timer's interrupt is masked in the kernel until acknowledged.
@@ -210,7 +210,7 @@ impl Cpu {
             masked: false,
             asleep,
             off: false,
-            dirty: false,
+            used: 0,
             timer_fresh: false,
             timer_masked: false,
         }
@@ -233,7 +233,13 @@ pub struct Gic {
     routers: [[u64; 32]; BANKS - 1],
     /// vCPUs whose virtual timer is to be acknowledged.
     timer_acks: u8,
+    /// vCPUs for which something changed since it was last found that nothing can be injected.
+    dirty: u8,
+    /// Banks of shared interrupts of which one is enabled, a bit each.
+    live: u8,
 }
+
+const _: () = assert!(BANKS <= u8::BITS as usize && MAX_LIST_REGISTERS <= u16::BITS as usize);
 
 impl Gic {
     /// The controller of a guest with `vcpus` vCPUs, 1 to [`MAX_VCPUS`], after reset.
@@ -258,6 +264,8 @@ impl Gic {
             targets: [[target; 32]; BANKS - 1],
             routers: [[0; 32]; BANKS - 1],
             timer_acks: 0,
+            dirty: 0,
+            live: 0,
         }
     }
 
@@ -303,16 +311,17 @@ impl Gic {
         if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
             cpu.private.set_line(map::VTIMER_INTID.bit(), true);
             cpu.timer_fresh = true;
-            cpu.dirty = true;
+            self.dirty |= vcpu.bit();
         }
     }
 
     /// The guest ended the interrupt in list register `lr` of `vcpu`. What is still asserted becomes pending again.
     pub fn end_of_interrupt(&mut self, vcpu: VcpuId, lr: u8) {
         let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
-        let ended = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take);
-        cpu.dirty |= ended.is_some();
-        let Some(Listed { intid, stale: false, .. }) = ended else { return };
+        let Some(ended) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
+        cpu.used &= !(1 << lr);
+        self.dirty |= vcpu.bit();
+        let Listed { intid, stale: false, .. } = ended else { return };
         if intid == map::VTIMER_INTID {
             self.resample_timer(vcpu);
         }
@@ -324,29 +333,39 @@ impl Gic {
         }
     }
 
+    /// The vCPUs for which [`Gic::next_injection`] may have one, a bit each.
+    #[must_use]
+    pub fn dirty(&self) -> u8 {
+        self.dirty
+    }
+
+    /// Whether there is an interrupt to put into a list register, perhaps, or a timer to acknowledge.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        self.dirty | self.timer_acks != 0
+    }
+
     /// The next interrupt to put into a list register of `vcpu`, if there is one and a list register is free. The
     /// caller does so, or calls [`Gic::refused`].
     pub fn next_injection(&mut self, vcpu: VcpuId) -> Option<Injection> {
-        let index = vcpu.index();
-        if !self.cpus.get(index)?.dirty {
+        if self.dirty & vcpu.bit() == 0 {
             return None;
         }
-        let injection = self.pick(vcpu);
-        if injection.is_none() {
-            let cpu = self.cpus.get_mut(index)?;
-            cpu.dirty = false;
-            cpu.timer_fresh = false;
+        let (injection, more) = self.pick(vcpu).map_or((None, false), |(injection, more)| (Some(injection), more));
+        if !more {
+            self.dirty &= !vcpu.bit();
+            self.cpus.get_mut(vcpu.index())?.timer_fresh = false;
         }
         injection
     }
 
-    fn pick(&mut self, vcpu: VcpuId) -> Option<Injection> {
-        let lists = self.cpus.get(vcpu.index())?.lists.get(..self.list_registers)?;
-        let lr = lists.iter().position(Option::is_none)?;
-        // Interrupts that the guest masks by their priority must not keep away more urgent ones: the last list register
-        // is for one that is more urgent than all others.
-        let last = self.list_registers > 1 && lists.iter().filter(|list| list.is_none()).count() == 1;
-        let limit = if last { lists.iter().flatten().map(|listed| listed.priority).min() } else { None };
+    /// As [`Gic::next_injection`], with whether there may be more.
+    fn pick(&mut self, vcpu: VcpuId) -> Option<(Injection, bool)> {
+        let used = self.cpus.get(vcpu.index())?.used;
+        let free = !used & u16::MAX.checked_shr((MAX_LIST_REGISTERS - self.list_registers) as u32).unwrap_or(0);
+        if free == 0 {
+            return None;
+        }
         let mut best = self.highest(vcpu)?;
         if best.0 == map::VTIMER_INTID && !self.cpus.get(vcpu.index())?.timer_fresh {
             // It fired some time ago and could not be taken then. The guest may since have set the timer anew, so
@@ -354,7 +373,12 @@ impl Gic {
             self.resample_timer(vcpu);
             best = self.highest(vcpu)?;
         }
-        let (intid, priority) = (best.0, best.1 >> 3);
+        let (intid, priority, only) = (best.0, best.1 >> 3, best.2);
+        // Interrupts that the guest masks by their priority must not keep away more urgent ones: the last list register
+        // is for one that is more urgent than all others.
+        let last = self.list_registers > 1 && free & free.wrapping_sub(1) == 0;
+        let lists = &self.cpus.get(vcpu.index())?.lists;
+        let limit = if last { lists.iter().flatten().map(|listed| listed.priority).min() } else { None };
         if limit.is_some_and(|limit| priority >= limit) {
             return None;
         }
@@ -366,6 +390,8 @@ impl Gic {
             *senders &= !sender;
             more = *senders != 0;
         }
+        let lr = free.trailing_zeros() as usize;
+        cpu.used |= 1 << lr;
         *cpu.lists.get_mut(lr)? = Some(Listed { intid, sender, priority, masked: cpu.masked, stale: false });
         let bank = self.bank_mut(vcpu, intid.bank())?;
         bank.listed |= intid.bit();
@@ -373,7 +399,7 @@ impl Gic {
             bank.latch &= !intid.bit();
         }
         let group = u8::from(bank.group & intid.bit() != 0);
-        Some(Injection { vcpu, lr: lr as u8, intid, priority, group })
+        Some((Injection { vcpu, lr: lr as u8, intid, priority, group }, more || !only))
     }
 
     /// The kernel did not take `injection`: its list register does not exist. The interrupt is pending again.
@@ -382,7 +408,8 @@ impl Gic {
         let Some(cpu) = self.cpus.get_mut(injection.vcpu.index()) else { return };
         let list = cpu.lists.get_mut(usize::from(injection.lr)).and_then(Option::take);
         let Some(Listed { intid, sender, .. }) = list else { return };
-        cpu.dirty = true;
+        cpu.used &= !(1 << injection.lr);
+        self.dirty |= injection.vcpu.bit();
         if let Some(senders) = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten() {
             *senders |= sender;
         }
@@ -394,7 +421,7 @@ impl Gic {
     /// Whether an interrupt waits for `vcpu` to run: in a list register, or about to be.
     #[must_use]
     pub fn is_pending(&self, vcpu: VcpuId) -> bool {
-        self.cpus.get(vcpu.index()).is_some_and(|c| c.lists.iter().any(Option::is_some)) || self.highest(vcpu).is_some()
+        self.cpus.get(vcpu.index()).is_some_and(|cpu| cpu.used != 0) || self.highest(vcpu).is_some()
     }
 
     /// Whether `vcpu` would take its virtual timer's interrupt if that fired now.
@@ -422,7 +449,7 @@ impl Gic {
     pub fn restart(&mut self, vcpu: VcpuId) {
         if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
             cpu.off = false;
-            cpu.dirty = true;
+            self.dirty |= vcpu.bit();
         }
         self.resample_timer(vcpu);
     }
@@ -441,10 +468,11 @@ impl Gic {
         }
     }
 
-    /// The interrupt of highest priority, then lowest id, that `vcpu` may take.
-    fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8)> {
+    /// The interrupt of highest priority, then lowest id, that `vcpu` may take, with its priority and whether it is the
+    /// only one.
+    fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8, bool)> {
         let Cpu { private, asleep: false, off, .. } = self.cpus.get(vcpu.index())? else { return None };
-        let mut best: Option<(IntId, u8)> = None;
+        let mut best: Option<(IntId, u8, bool)> = None;
         let mut consider = |number: usize, bank: &Bank, targets: Option<&[u8; 32]>| {
             let mut bits = bank.deliverable(self.groups);
             while bits != 0 {
@@ -454,14 +482,22 @@ impl Gic {
                 let here = targets.is_none_or(|t| t.get(index).is_some_and(|t| t & vcpu.bit() != 0));
                 let priority = bank.priority.get(index).copied().unwrap_or(0);
                 // No priority mask lets the lowest priority pass (IHI 0048B 4.4.2), so it would never leave.
-                if here && priority < PRIORITY_MASK && best.is_none_or(|(_, least)| priority < least) {
-                    best = Some((IntId::new(number, bit), priority));
+                if here && priority < PRIORITY_MASK {
+                    best = match best {
+                        Some((intid, least, _)) if priority >= least => Some((intid, least, false)),
+                        earlier => Some((IntId::new(number, bit), priority, earlier.is_none())),
+                    };
                 }
             }
         };
         consider(0, private, None);
-        for (i, (bank, targets)) in self.shared.iter().zip(&self.targets).enumerate().filter(|_| !off) {
-            consider(i + 1, bank, Some(targets));
+        let mut live = if *off { 0 } else { self.live };
+        while live != 0 {
+            let number = live.trailing_zeros() as usize;
+            live &= live - 1;
+            if let (Some(bank), Some(targets)) = (self.shared.get(number - 1), self.targets.get(number - 1)) {
+                consider(number, bank, Some(targets));
+            }
         }
         best
     }
@@ -487,9 +523,7 @@ impl Gic {
     }
 
     fn touch_all(&mut self) {
-        for cpu in self.cpus.iter_mut().take(self.vcpus) {
-            cpu.dirty = true;
-        }
+        self.dirty = self.all();
     }
 }
 

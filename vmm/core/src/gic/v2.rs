@@ -32,6 +32,7 @@ enum Register {
 
 impl Register {
     /// The register at `offset`, which is a multiple of four.
+    #[inline]
     fn decode(offset: u64) -> Self {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         match offset {

@@ -192,7 +192,7 @@ impl Gic {
             // An interrupt of the other group is not generated.
             if targets >> i & 1 != 0 && (cpu.private.group & bit != 0) == group1 {
                 cpu.private.latch |= bit;
-                cpu.dirty = true;
+                self.dirty |= 1 << i;
             }
         }
     }
@@ -268,7 +268,7 @@ impl Gic {
             Private::Implementer | Private::Type(_) | Private::Identification(_) | Private::Zero => {}
             Private::Unknown => return None,
         }
-        self.cpus.get_mut(owner.index())?.dirty = true;
+        self.dirty |= owner.bit();
         Some(())
     }
 }

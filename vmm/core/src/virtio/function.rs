@@ -73,6 +73,8 @@ pub struct Function<D> {
     /// Another run is due.
     again: bool,
     config: [u8; CONFIG_SIZE],
+    /// How often `config` has changed.
+    config_version: u32,
     /// Why the device needs a reset, until this is asked.
     error: Option<DeviceError>,
     /// The driver domain broke the rules of the link, which no reset mends. It is not asked any more.
@@ -92,6 +94,7 @@ impl<D: VirtioDevice> Function<D> {
             resetting: false,
             again: false,
             config,
+            config_version: 0,
             error: None,
             link_broken: false,
         }
@@ -112,6 +115,12 @@ impl<D: VirtioDevice> Function<D> {
     #[must_use]
     pub fn config(&self) -> &[u8; CONFIG_SIZE] {
         &self.config
+    }
+
+    /// A number that changes with [`Self::config`].
+    #[must_use]
+    pub fn config_version(&self) -> u32 {
+        self.config_version
     }
 
     /// Takes the features in `mask` from `value`.
@@ -302,6 +311,7 @@ impl<D: VirtioDevice> Function<D> {
         self.finish_resets();
         if self.device.config_changed() {
             self.config = self.device.config();
+            self.config_version = self.config_version.wrapping_add(1);
             self.causes |= if self.status & status::DRIVER_OK != 0 { cause::CONFIG } else { 0 };
         }
     }

@@ -141,7 +141,8 @@ struct Slot {
     /// What is in the page of [`CHANGING`].
     shown: [u32; CHANGING.len()],
     generation: u32,
-    config: [u8; CONFIG_SIZE],
+    /// Of the configuration space in the page.
+    config_version: u32,
     /// vCPUs, a bit each, that asked for a reset and wait for its end.
     held: u8,
 }
@@ -279,7 +280,7 @@ impl Slots {
     pub fn settle(&mut self, index: usize) -> Option<Changes> {
         let page = self.page;
         let slot = self.slots.get_mut(index)?.as_mut()?;
-        if slot.config != *slot.function.config() {
+        if slot.config_version != slot.function.config_version() {
             slot.show_config(page, index);
         }
         slot.show(page, index);
@@ -338,7 +339,7 @@ impl Slot {
     fn new(device: Device) -> Self {
         let function = Function::new(device);
         Self {
-            config: *function.config(),
+            config_version: 0,
             function,
             device_features_sel: 0,
             driver_features_sel: 0,
@@ -418,13 +419,13 @@ impl Slot {
     /// Writes the configuration space. The generation changes before and after it, so that a driver that reads meanwhile
     /// sees a change whatever it has read (4.2.2.1).
     fn show_config(&mut self, page: Page, index: usize) {
-        self.config = *self.function.config();
+        self.config_version = self.function.config_version();
         let mut next_generation = || {
             self.generation = self.generation.wrapping_add(1);
             page.set(index, Register::ConfigGeneration, self.generation);
         };
         next_generation();
-        let (words, _) = self.config.as_chunks::<4>();
+        let (words, _) = self.function.config().as_chunks::<4>();
         for (n, word) in words.iter().enumerate() {
             page.set_word(index, CONFIG + 4 * n as u64, u32::from_le_bytes(*word));
         }
