@@ -4,27 +4,30 @@
 //! The machine: its devices behind the address map, and what happens at each exit.
 
 mod abort;
+mod counters;
+mod describe;
+mod effects;
 
-use crate::boot::{self, BootError, DTB_SIZE, Placement};
+pub use counters::{Counters, Kind};
+pub use effects::{Effects, Event, UnmappedAccess};
+
+use crate::boot::{self, BootError, DTB_SIZE};
 use crate::device::Device;
 use crate::device::pl011::{Console, Pl011};
 use crate::device::pl031::{Clock, Pl031};
 use crate::exception::{self, Exception};
-use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, Width, class};
-use crate::fdt::{CLOCK_PHANDLE, Full, GIC_PHANDLE, Interrupt, Tree};
-use crate::gic::v3::{Generator, REDISTRIBUTOR_SIZE};
+use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, class};
+use crate::fdt::{Full, Tree};
+use crate::gic::v3::Generator;
 use crate::gic::{Gic, Injection, Version};
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start, SystemEvent};
-use crate::virtio::DeviceError;
 use crate::virtio::mmio::{self, Slots, Written};
 use crate::{MAX_VCPUS, VcpuId};
-use core::fmt;
+use describe::{describe, describe_interrupt_controller};
 use dtoolkit::fdt::Fdt;
 
-/// Frequency of the clock that the device tree gives the emulated peripherals, in Hz; nothing depends on it.
-const PERIPHERAL_CLOCK: u32 = 24_000_000;
 /// `SPSR.I`: interrupts are masked.
 const SPSR_I: u64 = 1 << 7;
 /// How many pages outside the map are reported one by one.
@@ -43,191 +46,6 @@ pub struct Images<'a> {
     pub dtb_fragment: &'a [u8],
     /// The kernel command line.
     pub bootargs: &'a str,
-}
-
-/// What is to be done outside the machine, besides injecting interrupts.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Effects {
-    /// A bit for each vCPU whose virtual timer is to be acknowledged.
-    pub timer_acks: u8,
-    /// The console's other side is to be told that there is output.
-    pub console: bool,
-    /// A vCPU to start.
-    pub start: Option<Start>,
-    /// A bit for each vCPU that waited ([`Resume::Block`]) and goes on.
-    pub wakes: u8,
-    /// The guest has turned itself off, or wants to be reset; all its vCPUs are to be stopped.
-    pub system: Option<SystemEvent>,
-    /// Something to tell the operator.
-    pub event: Option<Event>,
-    /// A bit for each virtio slot whose driver domain is to be notified.
-    pub notify: u8,
-    /// A bit for each vCPU that was held and goes on behind its instruction.
-    pub released: u8,
-}
-
-/// Something that an operator wants to know of.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// The guest touched an address where nothing is.
-    Unmapped {
-        /// Guest-physical address.
-        gpa: u64,
-        /// What it did there.
-        access: UnmappedAccess,
-        /// Where it was.
-        pc: u64,
-        /// Whether this is the last such report.
-        last: bool,
-    },
-    /// The guest accessed a device with an instruction that is not emulated.
-    Unemulated {
-        /// Guest-physical address.
-        gpa: u64,
-        /// Where it was.
-        pc: u64,
-        /// Whether this is the last report of an address.
-        last: bool,
-    },
-    /// The guest executed an instruction that traps and means nothing here.
-    Undefined {
-        /// The syndrome.
-        esr: u64,
-        /// Where it was.
-        pc: u64,
-    },
-    /// A vCPU stopped for a reason that the VMM does not know.
-    Fatal {
-        /// Which.
-        vcpu: VcpuId,
-        /// Where it was.
-        pc: u64,
-    },
-    /// A virtio device cannot go on.
-    Virtio {
-        /// Its slot.
-        slot: usize,
-        /// Why.
-        error: DeviceError,
-    },
-}
-
-/// What a guest did where nothing is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum UnmappedAccess {
-    /// It fetched an instruction.
-    Fetch,
-    /// It loaded this much.
-    Load(Width),
-    /// It stored this much.
-    Store(Width),
-    /// It loaded or stored with an instruction that is not known.
-    Undescribed,
-    /// It had its translation tables there.
-    Walk,
-}
-
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Unmapped { gpa, access, pc, last } => {
-                match access {
-                    UnmappedAccess::Fetch => write!(f, "guest fetched an instruction")?,
-                    UnmappedAccess::Load(width) => write!(f, "guest read {} bytes", width.bytes())?,
-                    UnmappedAccess::Store(width) => write!(f, "guest wrote {} bytes", width.bytes())?,
-                    UnmappedAccess::Undescribed => write!(f, "guest accessed memory")?,
-                    UnmappedAccess::Walk => write!(f, "guest had a translation table")?,
-                }
-                write!(f, " at {gpa:#x}, where nothing is (pc {pc:#x}); it gets an external abort")?;
-                if last { f.write_str("; further ones are only counted") } else { Ok(()) }
-            }
-            Self::Unemulated { gpa, pc, last } => {
-                write!(f, "guest accessed the device at {gpa:#x} with an instruction that is not emulated ")?;
-                write!(f, "(pc {pc:#x}); it gets an external abort")?;
-                if last { f.write_str("; further ones are only counted") } else { Ok(()) }
-            }
-            Self::Undefined { esr, pc } => {
-                write!(
-                    f,
-                    "guest executed an instruction that nothing emulates (esr {esr:#x}, pc {pc:#x}); it gets an "
-                )?;
-                f.write_str("undefined instruction exception")
-            }
-            Self::Fatal { vcpu, pc } => {
-                write!(f, "vCPU {} stopped for an unknown reason (pc {pc:#x}); the guest is halted", vcpu.index())
-            }
-            Self::Virtio { slot, error } => write!(f, "virtio device {slot} needs a reset: {error}"),
-        }
-    }
-}
-
-/// The kinds of exit that are counted.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Kind {
-    /// A register of the interrupt distributor.
-    Distributor,
-    /// A register of the UART.
-    Uart,
-    /// A register of the real-time clock.
-    Rtc,
-    /// A register of a virtio device.
-    Virtio,
-    /// An address where nothing is.
-    Unmapped,
-    /// WFI.
-    Wfi,
-    /// WFE.
-    Wfe,
-    /// A firmware call.
-    Smc,
-    /// A hypervisor call.
-    Hvc,
-    /// Another trapped instruction.
-    Trap,
-    /// An interrupt was ended.
-    Maintenance,
-    /// The virtual timer fired.
-    Timer,
-    /// An unknown reason.
-    Fatal,
-}
-
-impl Kind {
-    /// All kinds with their names, in the order of [`Counters::exits`].
-    pub const ALL: [(Self, &'static str); 13] = [
-        (Self::Distributor, "gic"),
-        (Self::Uart, "uart"),
-        (Self::Rtc, "rtc"),
-        (Self::Virtio, "virtio"),
-        (Self::Unmapped, "unmapped"),
-        (Self::Wfi, "wfi"),
-        (Self::Wfe, "wfe"),
-        (Self::Smc, "smc"),
-        (Self::Hvc, "hvc"),
-        (Self::Trap, "trap"),
-        (Self::Maintenance, "eoi"),
-        (Self::Timer, "timer"),
-        (Self::Fatal, "fatal"),
-    ];
-}
-
-/// How often what happened.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    /// Exits, by [`Kind`].
-    pub exits: [u64; Kind::ALL.len()],
-    /// Interrupts given to the guest.
-    pub injections: u64,
-    /// Loads and stores of registers that no device implements, or that mean nothing in the device's state.
-    pub unimplemented: u64,
-}
-
-impl Counters {
-    fn count(&mut self, kind: Kind) {
-        if let Some(n) = self.exits.get_mut(kind as usize) {
-            *n += 1;
-        }
-    }
 }
 
 /// One guest's machine.
@@ -650,85 +468,6 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.console_waits = false;
         self.effects.console = true;
     }
-}
-
-/// The device tree: what every guest has, then each device's own node.
-fn describe(
-    tree: &mut Tree<'_>,
-    vcpus: usize,
-    ram: Range,
-    images: &Images<'_>,
-    placement: &Placement,
-    devices: &[&dyn Device],
-    virtio: Option<&Slots>,
-) -> Result<(), Full> {
-    tree.cells("#address-cells", &[2])?;
-    tree.cells("#size-cells", &[2])?;
-    tree.cells("interrupt-parent", &[GIC_PHANDLE])?;
-    tree.string("compatible", "linux,dummy-virt")?;
-    tree.string("model", "seL4 Rust VMM guest")?;
-    tree.node("chosen", |tree| {
-        tree.string("bootargs", images.bootargs)?;
-        tree.string("stdout-path", "/pl011@9000000")?;
-        if placement.initramfs.size == 0 {
-            return Ok(());
-        }
-        let Range { base, size } = placement.initramfs;
-        tree.property("linux,initrd-start", &base.to_be_bytes())?;
-        tree.property("linux,initrd-end", &(base + size).to_be_bytes())
-    })?;
-    tree.node_at("memory", map::RAM_BASE, |tree| {
-        tree.string("device_type", "memory")?;
-        tree.reg(&[ram])
-    })?;
-    tree.node("cpus", |tree| {
-        tree.cells("#address-cells", &[1])?;
-        tree.cells("#size-cells", &[0])?;
-        (0..vcpus).try_for_each(|n| {
-            tree.node_at("cpu", n as u64, |tree| {
-                tree.string("device_type", "cpu")?;
-                tree.string("compatible", "arm,armv8")?;
-                tree.string("enable-method", "psci")?;
-                tree.cells("reg", &[n as u32])
-            })
-        })
-    })?;
-    tree.node("psci", |tree| {
-        tree.strings("compatible", &["arm,psci-1.0", "arm,psci-0.2"])?;
-        tree.string("method", "smc")
-    })?;
-    tree.node("timer", |tree| {
-        tree.string("compatible", "arm,armv8-timer")?;
-        tree.interrupts(&[Interrupt::timer(map::VTIMER_INTID, vcpus)])?;
-        tree.string("interrupt-names", "virt")?;
-        tree.flag("always-on")
-    })?;
-    tree.node("apb-pclk", |tree| {
-        tree.string("compatible", "fixed-clock")?;
-        tree.cells("#clock-cells", &[0])?;
-        tree.cells("clock-frequency", &[PERIPHERAL_CLOCK])?;
-        tree.cells("phandle", &[CLOCK_PHANDLE])
-    })?;
-    devices.iter().try_for_each(|device| device.describe(tree))?;
-    virtio.map_or(Ok(()), |slots| slots.describe(tree))?;
-    if images.dtb_fragment.is_empty() {
-        return Ok(());
-    }
-    tree.merge(&Fdt::new(images.dtb_fragment).map_err(|_| Full)?)
-}
-
-fn describe_interrupt_controller(tree: &mut Tree<'_>, version: Version, vcpus: usize) -> Result<(), Full> {
-    let (compatible, frames) = match version {
-        Version::V2 => ("arm,cortex-a15-gic", map::GICC),
-        Version::V3 => ("arm,gic-v3", Range { size: vcpus as u64 * REDISTRIBUTOR_SIZE, ..map::GICR }),
-    };
-    tree.node_at("intc", map::GICD.base, |tree| {
-        tree.string("compatible", compatible)?;
-        tree.reg(&[map::GICD, frames])?;
-        tree.flag("interrupt-controller")?;
-        tree.cells("#interrupt-cells", &[3])?;
-        tree.cells("phandle", &[GIC_PHANDLE])
-    })
 }
 
 /// Moves the value of a load or store between the guest's register and `target`. `None` if no register is there.

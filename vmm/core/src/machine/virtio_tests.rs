@@ -6,10 +6,10 @@
 use super::tests::FakeRegs;
 use super::*;
 use crate::device::pl011::tests::FakeConsole;
-use crate::virtio::Device;
 use crate::virtio::blk::Blk;
 use crate::virtio::ring::RingError;
 use crate::virtio::testing::{reg, region, slots};
+use crate::virtio::{Device, DeviceError};
 use dtoolkit::{Node, Property};
 use queue::blk::{Client, Completion, Info, Segments, Server, Status};
 
