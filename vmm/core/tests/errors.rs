@@ -90,6 +90,6 @@ fn each_event_is_documented() {
         Event::Virtio { slot: 0, error: DeviceError::BlockStatus },
         Event::Virtio { slot: 0, error: DeviceError::Link },
     ];
-    complete("Event", include_str!("../src/machine.rs"), &events.map(|event| format!("{event:?}")));
+    complete("Event", include_str!("../src/machine/effects.rs"), &events.map(|event| format!("{event:?}")));
     compare("Event", &events.each_ref().map(|event| event as &dyn Display));
 }
