@@ -26,6 +26,7 @@ pub mod fdt;
 pub mod fuzz;
 pub mod gic;
 pub mod instruction;
+pub mod life;
 pub mod machine;
 pub mod map;
 pub mod memory;

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use vmm_core::boot::BootError;
 use vmm_core::exit::Width;
+use vmm_core::life::{Goal, Refused, State};
 use vmm_core::machine::UnmappedAccess;
 use vmm_core::virtio::DeviceError;
 use vmm_core::virtio::ring::RingError;
@@ -92,4 +93,19 @@ fn each_event_is_documented() {
     ];
     complete("Event", include_str!("../src/machine/effects.rs"), &events.map(|event| format!("{event:?}")));
     compare("Event", &events.each_ref().map(|event| event as &dyn Display));
+}
+
+#[test]
+fn each_refusal_of_a_command_is_documented() {
+    let states = [
+        State::Waiting,
+        State::Running,
+        State::Stopping(Goal::Off),
+        State::Paused,
+        State::Starting,
+        State::Halted,
+        State::Off,
+    ];
+    complete("State", include_str!("../src/life.rs"), &states.map(|state| format!("{state:?}")));
+    compare("Refused", &states.map(Refused).each_ref().map(|refused| refused as &dyn Display));
 }
