@@ -65,9 +65,3 @@ fn gunzip(path: &str, bytes: &[u8]) -> Result<Vec<u8>, Problem> {
     read.map_err(|error| Problem::ImageGzip { path: path.to_owned(), why: error.to_string() })?;
     Ok(unpacked)
 }
-
-/// Whether `bytes` begin with a device tree blob and hold all of it (Devicetree Specification 5.2).
-pub fn is_device_tree(bytes: &[u8]) -> bool {
-    let word = |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes);
-    word(0) == Some(0xd00d_feed) && word(4).is_some_and(|size| (40..=bytes.len() as u64).contains(&u64::from(size)))
-}

@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::system::{Domain, Guest, Region};
 use config::{Channel, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window};
 use vmm_core::boot::{self, BootError, RAM_UNIT};
+use vmm_core::fdt::is_device_tree;
 use vmm_core::map::VIRTIO;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -213,7 +214,7 @@ impl<'a> Vmm<'a> {
     fn device_tree(&mut self, checker: &mut Checker<'a>, setting: &str, role: Role) -> Option<Image<'a>> {
         let image = self.image(checker, setting, role)?;
         let (at, path) = (image.region.at, image.path);
-        if !image::is_device_tree(&image.bytes) {
+        if !is_device_tree(&image.bytes) {
             checker.add(at, Problem::DtbFormat { path: path.to_owned() });
         } else if image.bytes.len() > boot::DTB_SIZE {
             let (what, length) = (format!("{role} `{path}`"), image.bytes.len());

@@ -3,15 +3,12 @@
 
 //! The flattened device tree that the guest gets (Devicetree Specification 0.4, chapter 5).
 //!
-//! [`Tree`] writes front to back into the guest's RAM, so that a VMM needs neither a heap nor a buffer; reading is
-//! `dtoolkit`'s.
+//! [`Tree`] writes front to back into the guest's RAM, so that a VMM needs neither a heap nor a buffer.
 
 use crate::gic::IntId;
 use crate::map::Range;
 use crate::memory::GuestMemory;
 use core::fmt::{self, Write};
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
 
 /// What the interrupt controller is called in `interrupt-parent`.
 pub const GIC_PHANDLE: u32 = 1;
@@ -25,13 +22,12 @@ const RESERVATIONS: u64 = 16;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROP: u32 = 3;
+const NOP: u32 = 4;
 const END: u32 = 9;
 /// Room for the names of all properties.
 const STRINGS: usize = 1024;
-/// How deep a fragment may nest.
-const MAX_DEPTH: usize = 16;
 
-/// The space for the device tree is full, or a fragment nests too deep.
+/// The space for the device tree is full, or a fragment is no device tree.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Full;
 
@@ -42,6 +38,23 @@ pub struct Tree<'a> {
     /// How much of the space is used.
     at: u64,
     strings: heapless::Vec<u8, STRINGS>,
+}
+
+/// Whether `bytes` begin with a device tree blob and hold all of it (5.2).
+#[must_use]
+pub fn is_device_tree(bytes: &[u8]) -> bool {
+    word(bytes, 0) == Some(MAGIC as usize)
+        && word(bytes, 4).is_some_and(|size| (HEADER as usize..=bytes.len()).contains(&size))
+}
+
+/// The 32-bit word at `at`.
+fn word(bytes: &[u8], at: usize) -> Option<usize> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?) as usize)
+}
+
+/// The string at `at`, without the zero at its end.
+fn string(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    bytes.get(at..)?.split(|byte| *byte == 0).next()
 }
 
 /// An interrupt as a device tree describes it to a GIC: type, number, flags.
@@ -186,17 +199,52 @@ impl<'a> Tree<'a> {
         })
     }
 
-    /// Adds the children of a fragment's root.
-    pub fn merge(&mut self, fragment: &Fdt<'_>) -> Result<(), Full> {
-        fragment.root().children().try_for_each(|child| self.copy(&child, MAX_DEPTH))
-    }
-
-    fn copy(&mut self, node: &FdtNode<'_>, depth: usize) -> Result<(), Full> {
-        let depth = depth.checked_sub(1).ok_or(Full)?;
-        self.node(node.name(), |tree| {
-            node.properties().try_for_each(|p| tree.property(p.name(), p.value()))?;
-            node.children().try_for_each(|child| tree.copy(&child, depth))
-        })
+    /// Adds the children of the root of a fragment, a device tree blob (5.4).
+    ///
+    /// # Errors
+    /// [`Full`] also if it is none.
+    pub fn merge(&mut self, fragment: &[u8]) -> Result<(), Full> {
+        if !is_device_tree(fragment) {
+            return Err(Full);
+        }
+        let next = |at: usize| word(fragment, at).ok_or(Full);
+        let (mut at, strings, mut depth) = (next(8)?, next(12)?, 0u32);
+        loop {
+            let token = next(at)? as u32;
+            at += 4;
+            match token {
+                BEGIN_NODE => {
+                    let name = string(fragment, at).ok_or(Full)?;
+                    at = (at + name.len() + 1).next_multiple_of(4);
+                    depth += 1;
+                    if depth > 1 {
+                        self.word(BEGIN_NODE)?;
+                        self.bytes(name)?;
+                        self.bytes(&[0])?;
+                        self.align()?;
+                    }
+                }
+                END_NODE => {
+                    depth = depth.checked_sub(1).ok_or(Full)?;
+                    if depth == 0 {
+                        return Ok(());
+                    }
+                    self.word(END_NODE)?;
+                }
+                PROP => {
+                    let (size, name) = (next(at)?, next(at + 4)?);
+                    let value = fragment.get(at + 8..).and_then(|rest| rest.get(..size)).ok_or(Full)?;
+                    at = (at + 8 + size).next_multiple_of(4);
+                    if depth > 1 {
+                        self.begin_property(string(fragment, strings + name).ok_or(Full)?, size)?;
+                        self.bytes(value)?;
+                        self.align()?;
+                    }
+                }
+                NOP => {}
+                _ => return Err(Full),
+            }
+        }
     }
 
     fn property_parts(
@@ -205,28 +253,28 @@ impl<'a> Tree<'a> {
         len: usize,
         value: impl FnOnce(&mut Self) -> Result<(), Full>,
     ) -> Result<(), Full> {
-        self.begin_property(name, len)?;
+        self.begin_property(name.as_bytes(), len)?;
         value(self)?;
         self.align()
     }
 
     #[inline(never)]
-    fn begin_property(&mut self, name: &str, len: usize) -> Result<(), Full> {
+    fn begin_property(&mut self, name: &[u8], len: usize) -> Result<(), Full> {
         let name = self.intern(name)?;
         [PROP, len as u32, name].into_iter().try_for_each(|word| self.word(word))
     }
 
     /// The offset of `name` in the strings block, where each name is once.
-    fn intern(&mut self, name: &str) -> Result<u32, Full> {
+    fn intern(&mut self, name: &[u8]) -> Result<u32, Full> {
         let mut offset = 0;
         for known in self.strings.split(|byte| *byte == 0) {
-            if known == name.as_bytes() && offset < self.strings.len() {
+            if known == name && offset < self.strings.len() {
                 return Ok(offset as u32);
             }
             offset += known.len() + 1;
         }
         let offset = self.strings.len() as u32;
-        self.strings.extend_from_slice(name.as_bytes()).map_err(|_| Full)?;
+        self.strings.extend_from_slice(name).map_err(|_| Full)?;
         self.strings.push(0).map_err(|_| Full)?;
         Ok(offset)
     }
@@ -264,6 +312,8 @@ impl Write for Tree<'_> {
 mod tests {
     use super::*;
     use crate::map::RAM_BASE;
+    use dtoolkit::fdt::Fdt;
+    use dtoolkit::{Node, Property};
 
     /// The tree that `content` writes into `size` bytes.
     fn written(size: usize, content: impl FnOnce(&mut Tree<'_>) -> Result<(), Full>) -> Result<Vec<u8>, Full> {
@@ -302,19 +352,54 @@ mod tests {
         assert_eq!(value("dma-coherent"), b"");
     }
 
+    fn fragment() -> Vec<u8> {
+        let content = |tree: &mut Tree<'_>| {
+            tree.string("model", "of the root: not copied")?;
+            tree.node("soc", |tree| {
+                tree.string("compatible", "x")?;
+                tree.node_at("gpio", 0x10, |tree| tree.cells("phandle", &[7]))
+            })?;
+            tree.word(NOP)?;
+            tree.node("leds", |tree| tree.flag("off"))
+        };
+        written(512, content).unwrap()
+    }
+
     #[test]
     fn a_fragment_is_copied_with_all_below_it() {
-        let fragment = written(512, |tree| {
-            tree.node("soc", |tree| tree.node_at("gpio", 0x10, |tree| tree.cells("phandle", &[7])))
-        })
-        .unwrap();
         let bytes = written(1024, |tree| {
             tree.string("model", "merged")?;
-            tree.merge(&Fdt::new(&fragment).unwrap())
+            tree.merge(&fragment())
         })
         .unwrap();
         let fdt = Fdt::new(&bytes).unwrap();
-        assert_eq!(fdt.find_node("/soc/gpio@10").unwrap().property("phandle").unwrap().value(), [0, 0, 0, 7]);
+        let value = |path: &str, name| fdt.find_node(path).unwrap().property(name).unwrap().value().to_vec();
+        assert_eq!(value("/", "model"), b"merged\0");
+        assert_eq!(value("/soc", "compatible"), b"x\0");
+        assert_eq!(value("/soc/gpio@10", "phandle"), [0, 0, 0, 7]);
+        assert_eq!(value("/leds", "off"), b"");
+    }
+
+    #[test]
+    fn what_is_no_fragment_is_refused_and_does_no_harm() {
+        let whole = fragment();
+        let merge = |fragment: &[u8]| written(4096, |tree| tree.merge(fragment));
+        assert!(merge(&whole).is_ok());
+        for size in 0..whole.len() {
+            assert_eq!(merge(&whole[..size]), Err(Full), "{size} bytes of it");
+        }
+        let structure = u32::from_be_bytes(whole[8..12].try_into().unwrap()) as usize;
+        for at in (0..whole.len()).filter(|at| !(16..structure).contains(at)) {
+            for byte in [0, 1, 0x7f, 0xff] {
+                let mut broken = whole.clone();
+                broken[at] = byte;
+                // Not every byte matters; none may make it panic or go on for ever.
+                let _ = merge(&broken);
+            }
+        }
+        let mut unknown = whole.clone();
+        unknown[structure + 3] = 5;
+        assert_eq!(merge(&unknown), Err(Full), "a token that does not exist");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::device::pl011::{Console, Pl011};
 use crate::device::pl031::{Clock, Pl031};
 use crate::exception::{self, Exception};
 use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, class};
-use crate::fdt::{Full, Tree};
+use crate::fdt::{Full, Tree, is_device_tree};
 use crate::gic::v3::Generator;
 use crate::gic::{Gic, Injection, Version};
 use crate::map::{self, Range};
@@ -26,7 +26,6 @@ use crate::psci::{self, Call, Start, SystemEvent};
 use crate::virtio::mmio::{self, Slots, Written};
 use crate::{MAX_VCPUS, VcpuId};
 use describe::{describe, describe_interrupt_controller};
-use dtoolkit::fdt::Fdt;
 
 /// `SPSR.I`: interrupts are masked.
 const SPSR_I: u64 = 1 << 7;
@@ -116,9 +115,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             })
             .map_err(|Full| BootError::DeviceTree)?;
         } else {
-            Fdt::new(images.dtb).map_err(|_| BootError::DeviceTree)?;
-            let dtb = images.dtb.get(..).filter(|dtb| dtb.len() <= DTB_SIZE).ok_or(BootError::DeviceTree)?;
-            self.memory.write(placement.dtb.base, dtb).map_err(|OutOfRange| BootError::DeviceTree)?;
+            if !is_device_tree(images.dtb) || images.dtb.len() > DTB_SIZE {
+                return Err(BootError::DeviceTree);
+            }
+            self.memory.write(placement.dtb.base, images.dtb).map_err(|OutOfRange| BootError::DeviceTree)?;
         }
         for Range { base, size } in [placement.kernel, placement.initramfs, placement.dtb] {
             self.memory.clean(base, size as usize);

@@ -11,7 +11,6 @@ use crate::gic::Version;
 use crate::gic::v3::REDISTRIBUTOR_SIZE;
 use crate::map::{self, Range};
 use crate::virtio::mmio::Slots;
-use dtoolkit::fdt::Fdt;
 
 /// Frequency of the clock that the device tree gives the emulated peripherals, in Hz; nothing depends on it.
 const PERIPHERAL_CLOCK: u32 = 24_000_000;
@@ -78,7 +77,7 @@ pub(super) fn describe(
     if images.dtb_fragment.is_empty() {
         return Ok(());
     }
-    tree.merge(&Fdt::new(images.dtb_fragment).map_err(|_| Full)?)
+    tree.merge(images.dtb_fragment)
 }
 
 pub(super) fn describe_interrupt_controller(tree: &mut Tree<'_>, version: Version, vcpus: usize) -> Result<(), Full> {

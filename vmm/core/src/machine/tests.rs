@@ -7,6 +7,7 @@ use super::*;
 use crate::device::pl011::tests::FakeConsole;
 use crate::exit::SysReg;
 use crate::virtio::testing::slots;
+use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 
 /// Registers that remember what they were asked.

@@ -10,6 +10,7 @@ use crate::virtio::blk::Blk;
 use crate::virtio::ring::RingError;
 use crate::virtio::testing::{reg, region, slots};
 use crate::virtio::{Device, DeviceError};
+use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use queue::blk::{Client, Completion, Info, Segments, Server, Status};
 
