@@ -35,6 +35,7 @@ pub mod stage1;
 pub mod virtio;
 
 pub use exit::{Exit, Reg, Regs, Resume, SysReg};
+pub use life::{Life, Lifecycle};
 pub use machine::{Effects, Event, Machine};
 pub use memory::{GuestMemory, OutOfRange};
 

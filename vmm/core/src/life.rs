@@ -100,6 +100,23 @@ impl fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
+/// What every device and the vCPUs do in the life of their guest. Each call is legal only where it says so.
+pub trait Lifecycle {
+    /// Begins nothing more outside of this part, and lets what is under way come to its end. Legal at any time, also again.
+    fn pause(&mut self) {}
+
+    /// Whether nothing that this part began is still under way outside of it. Legal at any time; once paused, it stays so.
+    fn is_quiesced(&self) -> bool {
+        true
+    }
+
+    /// Goes on. Legal when paused and quiesced.
+    fn resume(&mut self) {}
+
+    /// Is as after power-on, and no longer paused. Legal when paused and quiesced. A part of a guest that is off stays paused.
+    fn reset(&mut self);
+}
+
 /// The life of one guest.
 #[derive(Clone, Debug)]
 pub struct Life {
@@ -123,6 +140,13 @@ impl Life {
     #[must_use]
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether the vCPUs may run.
+    #[inline]
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        matches!(self.state, State::Running)
     }
 
     /// Crashes in a row.
@@ -152,8 +176,12 @@ impl Life {
         Ok(())
     }
 
-    /// The guest ended by itself at time `now`: what becomes of it. It is then in [`State::Stopping`].
-    pub fn ended(&mut self, end: End, now: u64) -> Goal {
+    /// The guest ended by itself at time `now`: what becomes of it. It is then in [`State::Stopping`], unless it was to end
+    /// anyway: that holds.
+    pub fn ended(&mut self, end: End, now: u64) -> Option<Goal> {
+        if !matches!(self.state, State::Waiting | State::Starting | State::Running | State::Stopping(Goal::Pause)) {
+            return None;
+        }
         let goal = match end {
             End::Off => Goal::Off,
             End::Reset => self.policy.on_reset,
@@ -170,7 +198,7 @@ impl Life {
             }
         };
         self.state = State::Stopping(goal);
-        goal
+        Some(goal)
     }
 
     /// Nothing of the guest, which is in [`State::Stopping`], is under way any more: the state that follows.
@@ -266,8 +294,9 @@ mod tests {
         for (policy, end, goal) in table {
             let policy = Policy { on_crash: policy, on_reset: policy, restart_limit: 1 };
             let mut life = Life { state: State::Running, ..Life::new(policy, 1) };
-            assert_eq!(life.ended(end, 0), goal, "{end:?} with {policy:?}");
+            assert_eq!(life.ended(end, 0), Some(goal), "{end:?} with {policy:?}");
             assert_eq!(life.state(), State::Stopping(goal));
+            assert_eq!((life.ended(End::Off, 0), life.state()), (None, State::Stopping(goal)), "it ends once");
         }
     }
 
@@ -276,7 +305,7 @@ mod tests {
         let mut life = Life::new(POLICY, 10);
         let mut crash = |after| {
             life.started(1000);
-            life.ended(End::Crash, 1000 + after)
+            life.ended(End::Crash, 1000 + after).unwrap()
         };
         let window = CRASH_WINDOW * 10;
         assert_eq!([1, 2].map(&mut crash), [Goal::Restart; 2]);
@@ -287,7 +316,10 @@ mod tests {
         assert_eq!(life.stopped(), State::Off);
         assert_eq!(life.command(Command::Reset), Ok(()));
         assert_eq!(life.crashes(), 0, "the operator begins anew");
-        life.started(0);
-        assert_eq!((0..9).map(|_| life.ended(End::Reset, 1)).find(|goal| *goal != Goal::Restart), None);
+        let restart = |life: &mut Life| {
+            life.started(0);
+            life.ended(End::Reset, 1)
+        };
+        assert_eq!((0..9).map(|_| restart(&mut life)).find(|goal| *goal != Some(Goal::Restart)), None);
     }
 }

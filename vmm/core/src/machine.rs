@@ -20,6 +20,7 @@ use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, class};
 use crate::fdt::{Full, Tree, is_device_tree};
 use crate::gic::v3::Generator;
 use crate::gic::{Gic, Injection, Version};
+use crate::life::Lifecycle;
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start, SystemEvent};
@@ -131,10 +132,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// Handles an exit of `vcpu` and says what it does next. [`Machine::effects`] and [`Machine::next_injection`] are to
     /// be asked before it goes on.
     pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
-        let due = self.virtio.as_ref().map_or(0, |devices| devices.due());
-        if due != 0 {
-            self.virtio_notified(due);
-        }
+        self.run_due();
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
             Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(gpa, Syndrome(esr), regs),
@@ -171,6 +169,15 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         resume
     }
 
+    /// Runs the virtio devices whose last run had its share.
+    #[inline]
+    fn run_due(&mut self) {
+        let due = self.virtio.as_ref().map_or(0, |devices| devices.due());
+        if due != 0 {
+            self.virtio_notified(due);
+        }
+    }
+
     /// The driver domains of the virtio devices in `slots`, a bit each, have notified.
     pub fn virtio_notified(&mut self, slots: u8) {
         let mut rest = slots;
@@ -182,12 +189,6 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             self.settle_virtio(slot);
         }
-    }
-
-    /// Whether no driver domain may still reach the guest's RAM.
-    #[must_use]
-    pub fn is_quiesced(&self) -> bool {
-        self.virtio.as_ref().is_none_or(|devices| devices.is_quiesced())
     }
 
     /// The console's other side has given input or made room.
@@ -257,6 +258,17 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             self.wake(acks);
         }
         &mut self.effects
+    }
+
+    /// The vCPUs that are on, a bit each.
+    #[must_use]
+    pub fn on(&self) -> u8 {
+        self.on
+    }
+
+    /// The guest's RAM.
+    pub fn memory(&mut self) -> &mut M {
+        &mut self.memory
     }
 
     /// The interrupt controller.
@@ -384,7 +396,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 regs.set(Reg::Pc, next);
                 (if esr.is_wfe() { Kind::Wfe } else { Kind::Wfi }, Resume::Retry)
             }
-            class::WFX if esr.is_wfe() => (Kind::Wfe, self.pause(vcpu)),
+            class::WFX if esr.is_wfe() => (Kind::Wfe, self.wait_for_event(vcpu)),
             class::WFX => (Kind::Wfi, self.wait(vcpu)),
             class::SMC64 if esr.immediate() == 0 => (Kind::Smc, self.firmware_call(vcpu, regs)),
             class::SMC64 => {
@@ -419,7 +431,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     /// WFE. Events of other vCPUs do not exit, so while another runs, one may come at any time. Otherwise only an interrupt
     /// or the event stream ends the wait, which are some time off.
-    fn pause(&mut self, vcpu: VcpuId) -> Resume {
+    fn wait_for_event(&mut self, vcpu: VcpuId) -> Resume {
         if self.on & !self.waiting & !vcpu.bit() != 0 {
             return Resume::Advance;
         }
@@ -467,6 +479,39 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     fn tell_console(&mut self) {
         self.console_waits = false;
         self.effects.console = true;
+    }
+}
+
+impl<M: GuestMemory, C: Console> Lifecycle for Machine<M, C> {
+    fn pause(&mut self) {
+        if let Some(devices) = &mut self.virtio {
+            devices.pause();
+        }
+    }
+
+    /// No driver domain may still reach the guest's RAM.
+    fn is_quiesced(&self) -> bool {
+        self.virtio.as_ref().is_none_or(|devices| devices.is_quiesced())
+    }
+
+    fn resume(&mut self) {
+        if let Some(devices) = &mut self.virtio {
+            devices.resume();
+        }
+        self.run_due();
+    }
+
+    /// No vCPU is on; RAM stays as it is, for [`Machine::load`].
+    fn reset(&mut self) {
+        self.uart.reset();
+        self.rtc.reset();
+        if let Some(devices) = &mut self.virtio {
+            devices.reset();
+        }
+        self.gic.reset();
+        (self.on, self.waiting, self.monitor) = (0, 0, None);
+        self.effects = Effects { console: true, ..Effects::default() };
+        self.reported.clear();
     }
 }
 

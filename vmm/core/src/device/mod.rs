@@ -8,9 +8,10 @@ pub mod pl031;
 
 use crate::exit::Width;
 use crate::fdt::{Full, Tree};
+use crate::life::Lifecycle;
 
 /// A device that the guest sees at an address, with one level-sensitive interrupt.
-pub trait Device {
+pub trait Device: Lifecycle {
     /// A load at `offset` bytes behind the device's base. `None` if no register is implemented there; the guest then
     /// reads zero.
     fn read(&mut self, offset: u64, width: Width) -> Option<u64>;
@@ -21,12 +22,6 @@ pub trait Device {
 
     /// The level of the interrupt line.
     fn line(&self) -> bool;
-
-    /// Back to the state after power-on.
-    fn reset(&mut self);
-
-    /// Whether nothing that the device began is still under way outside the VMM.
-    fn quiesced(&self) -> bool;
 
     /// Adds the device's node to the tree, below the root.
     ///

@@ -9,6 +9,7 @@
 use super::Device;
 use crate::exit::Width;
 use crate::fdt::{CLOCK_PHANDLE, Full, Interrupt, Tree};
+use crate::life::Lifecycle;
 use crate::map;
 
 /// Where the characters go and come from.
@@ -90,6 +91,19 @@ impl<C: Console> Pl011<C> {
     }
 }
 
+impl<C: Console> Lifecycle for Pl011<C> {
+    fn reset(&mut self) {
+        self.integer_divisor = 0;
+        self.fractional_divisor = 0;
+        self.line_control = 0;
+        self.control = 0x300;
+        self.fifo_level = 0x12;
+        self.mask = 0;
+        self.raised = 0;
+        self.dma_control = 0;
+    }
+}
+
 impl<C: Console> Device for Pl011<C> {
     fn read(&mut self, offset: u64, _width: Width) -> Option<u64> {
         let value = match offset {
@@ -144,21 +158,6 @@ impl<C: Console> Device for Pl011<C> {
 
     fn line(&self) -> bool {
         self.status() & self.mask != 0
-    }
-
-    fn reset(&mut self) {
-        self.integer_divisor = 0;
-        self.fractional_divisor = 0;
-        self.line_control = 0;
-        self.control = 0x300;
-        self.fifo_level = 0x12;
-        self.mask = 0;
-        self.raised = 0;
-        self.dma_control = 0;
-    }
-
-    fn quiesced(&self) -> bool {
-        true
     }
 
     fn describe(&self, tree: &mut Tree<'_>) -> Result<(), Full> {

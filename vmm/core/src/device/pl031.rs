@@ -9,6 +9,7 @@
 use super::Device;
 use crate::exit::Width;
 use crate::fdt::{CLOCK_PHANDLE, Full, Interrupt, Tree};
+use crate::life::Lifecycle;
 use crate::map;
 
 /// A counter that only rises, and its frequency: the architecture's system counter.
@@ -75,6 +76,12 @@ impl Pl031 {
     }
 }
 
+impl Lifecycle for Pl031 {
+    fn reset(&mut self) {
+        *self = Self::new(self.clock);
+    }
+}
+
 impl Device for Pl031 {
     fn read(&mut self, offset: u64, _width: Width) -> Option<u64> {
         let value = match offset {
@@ -119,14 +126,6 @@ impl Device for Pl031 {
 
     fn line(&self) -> bool {
         self.raised && self.mask
-    }
-
-    fn reset(&mut self) {
-        *self = Self::new(self.clock);
-    }
-
-    fn quiesced(&self) -> bool {
-        true
     }
 
     fn describe(&self, tree: &mut Tree<'_>) -> Result<(), Full> {

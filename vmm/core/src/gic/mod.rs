@@ -15,6 +15,7 @@ mod banks;
 pub mod v2;
 pub mod v3;
 
+use crate::life::Lifecycle;
 use crate::{MAX_VCPUS, VcpuId, map};
 
 /// Interrupt ids (INTIDs) that exist: 32 private ones and 224 shared ones.
@@ -524,6 +525,18 @@ impl Gic {
 
     fn touch_all(&mut self) {
         self.dirty = self.all();
+    }
+}
+
+impl Lifecycle for Gic {
+    /// The list registers keep what they hold until it is seen to be ended: it is no longer of any interrupt.
+    fn reset(&mut self) {
+        let lists = self.cpus.each_ref().map(|cpu| (cpu.lists, cpu.used));
+        *self = Self { list_registers: self.list_registers, ..Self::new(self.version, self.vcpus) };
+        for (cpu, (lists, used)) in self.cpus.iter_mut().zip(lists) {
+            cpu.lists = lists.map(|listed| listed.map(|listed| Listed { stale: true, ..listed }));
+            cpu.used = used;
+        }
     }
 }
 

@@ -384,3 +384,22 @@ fn what_a_vcpu_had_not_ended_when_it_went_off_is_taken_by_another() {
     assert_eq!(read(&gic, 0x304), 0b110, "the other vCPU has them still");
     assert_eq!(drain(&mut gic, vcpu(1)), []);
 }
+
+#[test]
+fn a_reset_forgets_everything_but_what_the_list_registers_hold() {
+    let mut gic = gic(2);
+    write(&mut gic, 0x100, 1 << 27);
+    gic.timer_fired(ZERO);
+    assert_eq!(drain(&mut gic, ZERO), [27]);
+    gic.reset();
+    for (offset, value) in [(0, 0), (0x100, 0xffff), (0x200, 0), (0x300, 0), (0x400, 0)] {
+        assert_eq!(read(&gic, offset), value, "{offset:#x}");
+    }
+    assert_eq!((gic.take_timer_acks(), gic.next_injection(ZERO)), (0, None));
+    write(&mut gic, 0, 1);
+    write(&mut gic, 0xf00, 1 << 16 | 5);
+    assert_eq!(gic.next_injection(ZERO).map(|injection| injection.lr), Some(1), "the first list register is not free");
+    gic.end_of_interrupt(ZERO, 0);
+    write(&mut gic, 0xf00, 1 << 16 | 6);
+    assert_eq!(gic.next_injection(ZERO).map(|injection| injection.lr), Some(0), "it is now");
+}

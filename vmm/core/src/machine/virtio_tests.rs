@@ -158,3 +158,45 @@ fn what_means_nothing_is_counted_and_what_breaks_is_reported() {
     let error = DeviceError::Ring(RingError::AvailableIndex);
     assert_eq!(machine.effects().event, Some(Event::Virtio { slot: SLOT, error }));
 }
+
+#[test]
+fn a_paused_guest_has_what_is_under_way_completed_and_nothing_more_begun() {
+    let mut ram = vec![0; RAM];
+    let (mut machine, mut server) = machine(&mut ram);
+    flushing(&mut machine);
+    machine.pause();
+    assert!(!machine.is_quiesced());
+    // The guest had made another request available when it was stopped.
+    machine.memory.store_u16(map::RAM_BASE + 0x10_0106, 0).unwrap();
+    machine.memory.store_u16(map::RAM_BASE + 0x10_0102, 2).unwrap();
+    let id = server.next(&mut Segments::new()).unwrap().unwrap().id;
+    server.complete(Completion { id, status: Status::Done }).unwrap();
+    machine.virtio_notified(1 << SLOT);
+    assert!(machine.is_quiesced());
+    assert_eq!(server.next(&mut Segments::new()).unwrap().map(|request| request.id), None);
+    assert_eq!(load(&mut machine, reg::INTERRUPT_STATUS), 1, "the guest finds it completed");
+    machine.resume();
+    assert!(!machine.is_quiesced());
+    assert!(server.next(&mut Segments::new()).unwrap().is_some(), "the other one");
+}
+
+#[test]
+fn a_reset_leaves_the_machine_as_after_power_on() {
+    let mut ram = vec![0; RAM];
+    let (mut machine, mut server) = machine(&mut ram);
+    access(&mut machine, map::GICD.base, true, 1);
+    access(&mut machine, map::PL011.base + 0x38, true, 0x10);
+    flushing(&mut machine);
+    machine.pause();
+    let id = server.next(&mut Segments::new()).unwrap().unwrap().id;
+    server.complete(Completion { id, status: Status::Done }).unwrap();
+    machine.virtio_notified(1 << SLOT);
+    machine.reset();
+    assert_eq!((machine.on(), machine.next_injection(BOOT)), (0, None));
+    assert_eq!(machine.effects(), Effects { console: true, ..Effects::default() });
+    let registers = [map::GICD.base, map::PL011.base + 0x38].map(|gpa| access(&mut machine, gpa, false, 0).1);
+    assert_eq!(registers, [0, 0]);
+    assert_eq!([reg::STATUS, reg::INTERRUPT_STATUS].map(|offset| load(&mut machine, offset)), [0, 0]);
+    flushing(&mut machine);
+    assert!(!machine.is_quiesced(), "it works again");
+}

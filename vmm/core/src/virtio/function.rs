@@ -5,7 +5,7 @@
 
 use super::chain::Chain;
 use super::ring::{Areas, MAX_SIZE, Options, Ring};
-use super::{CONFIG_SIZE, DeviceError, MAX_QUEUES, Queues, VirtioDevice, feature, status};
+use super::{CONFIG_SIZE, DeviceError, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
 use crate::memory::GuestMemory;
 
 /// Causes of an interrupt: a bit each, as in `InterruptStatus` (4.2.2) and the ISR (4.1.4.5).
@@ -70,6 +70,8 @@ pub struct Function<D> {
     causes: u8,
     /// The driver has asked for a reset, which waits for what is under way.
     resetting: bool,
+    /// The guest is paused: what is under way is completed, and nothing more is taken.
+    paused: bool,
     /// Another run is due.
     again: bool,
     config: [u8; CONFIG_SIZE],
@@ -92,6 +94,7 @@ impl<D: VirtioDevice> Function<D> {
             queues: [Queue::RESET; MAX_QUEUES],
             causes: 0,
             resetting: false,
+            paused: false,
             again: false,
             config,
             config_version: 0,
@@ -187,6 +190,11 @@ impl<D: VirtioDevice> Function<D> {
         }
         (self.causes, self.again, self.resetting) = (0, false, true);
         self.finish_resets();
+    }
+
+    /// Sets whether the guest is paused. What then waits is taken by the next run after that.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Whether nothing is under way in the driver domain.
@@ -318,7 +326,8 @@ impl<D: VirtioDevice> Function<D> {
 
     fn run_device(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain) -> Result<(), DeviceError> {
         let rings = self.queues.each_mut().map(|queue| queue.ring.as_mut());
-        let mut queues = Queues::new(memory, chain, rings);
+        let limit = if self.paused { 0 } else { RUN_LIMIT };
+        let mut queues = Queues::new(memory, chain, rings, limit);
         let done = self.device.run(&mut queues);
         self.again = queues.again;
         // What was done before an error is shown as well.

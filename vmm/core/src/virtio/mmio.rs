@@ -12,6 +12,7 @@ use super::{CONFIG_SIZE, Device, DeviceError, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
 use crate::fdt::{Full, Interrupt, Tree};
+use crate::life::Lifecycle;
 use crate::map::{self, Range, VIRTIO_SLOT_SIZE, VIRTIO_SLOTS};
 use crate::memory::GuestMemory;
 use core::sync::atomic::AtomicU32;
@@ -294,17 +295,6 @@ impl Slots {
         })
     }
 
-    /// Resets all devices, as if each driver had: done when [`Self::is_quiesced`].
-    pub fn reset(&mut self) {
-        self.slots.iter_mut().flatten().for_each(|slot| slot.function.reset());
-    }
-
-    /// Whether nothing is under way in any driver domain.
-    #[must_use]
-    pub fn is_quiesced(&self) -> bool {
-        self.slots.iter().flatten().all(|slot| slot.function.is_quiesced())
-    }
-
     /// How often the devices have dropped what they could not pass on.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -326,6 +316,36 @@ impl Slots {
             })?;
         }
         Ok(())
+    }
+}
+
+impl Lifecycle for Slots {
+    fn pause(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|slot| slot.function.set_paused(true));
+    }
+
+    /// Nothing is under way in any driver domain.
+    fn is_quiesced(&self) -> bool {
+        self.slots.iter().flatten().all(|slot| slot.function.is_quiesced())
+    }
+
+    fn resume(&mut self) {
+        for (index, slot) in self.slots.iter_mut().enumerate().filter_map(|(n, slot)| Some((n, slot.as_mut()?))) {
+            slot.function.set_paused(false);
+            // For what has been left.
+            self.due |= 1 << index;
+        }
+    }
+
+    fn reset(&mut self) {
+        let page = self.page;
+        self.due = 0;
+        for (index, slot) in self.slots.iter_mut().enumerate().filter_map(|(n, slot)| Some((n, slot.as_mut()?))) {
+            slot.function.set_paused(false);
+            slot.function.reset();
+            (slot.device_features_sel, slot.driver_features_sel, slot.queue_sel, slot.held) = (0, 0, 0, 0);
+            slot.show(page, index);
+        }
     }
 }
 

@@ -174,8 +174,9 @@ pub struct Queues<'a, M> {
 }
 
 impl<'a, M: GuestMemory> Queues<'a, M> {
-    fn new(memory: &'a mut M, chain: &'a mut Chain, rings: [Option<&'a mut Ring>; MAX_QUEUES]) -> Self {
-        Self { memory, chain, rings, left: RUN_LIMIT, again: false }
+    /// A run that takes at most `limit` chains.
+    fn new(memory: &'a mut M, chain: &'a mut Chain, rings: [Option<&'a mut Ring>; MAX_QUEUES], limit: u16) -> Self {
+        Self { memory, chain, rings, left: limit, again: false }
     }
 
     fn ring(&mut self, queue: usize) -> Option<(&mut Ring, &mut M, &mut Chain)> {

@@ -17,7 +17,7 @@ use vmm_core::map::{RAM_BASE, VIRTIO, VIRTIO_SLOT_SIZE};
 use vmm_core::memory::offset;
 use vmm_core::virtio::Device;
 use vmm_core::virtio::mmio::{PAGE_WORDS, Slots};
-use vmm_core::{Exit, GuestMemory, Machine, OutOfRange, Reg, Regs, Resume, VcpuId};
+use vmm_core::{Exit, GuestMemory, Lifecycle, Machine, OutOfRange, Reg, Regs, Resume, VcpuId};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const RAM: usize = 8 << 20;

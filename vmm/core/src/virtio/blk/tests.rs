@@ -2,6 +2,7 @@
 // Copyright 2026 The seL4 Rust VMM authors
 
 use super::*;
+use crate::life::Lifecycle;
 use crate::map::RAM_BASE;
 use crate::virtio::feature as common;
 use crate::virtio::ring::RingError;
