@@ -55,9 +55,9 @@ test: lint host-test ## check formatting, lint, run the host's tests, and boot t
 	    for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test MICROKIT_SDK=$$sdk CONFIG=$$config || exit; done; \
 	done
 
-bench: images ## measure boot time and sizes, and compare them with their limits
+bench: $(OUT)/tests/bench/$(IMAGE) $(OUT)/bench-io/$(IMAGE) $(HARNESS) ## measure times and sizes, and compare them with their limits
 	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $(OUT)/tests/bench/$(IMAGE) \
-	    --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio --programs $(OUT)
+	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio --programs $(OUT)
 
 setup: build/toolchain/env.mk ## install what is missing: Debian packages and the Rust target
 
@@ -97,7 +97,6 @@ build/guests/linux/versions: guests/linux/build guests/linux/init ci/setup/apt.s
 build/guests/probe/Image: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p probe
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/probe $@
-	@install -C -D $(HOST_DIR)/$(TARGET)/release/origin build/guests/bench/origin
 
 # Not among the guests' images: what guests write to it is no reason to pack an image again.
 build/disk.img build/tests/disk.img: guests/linux/disk | build/toolchain/env.mk
@@ -108,9 +107,14 @@ build/guests/exits/Image: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p exits
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/exits $@
 
+build/guests/bench/programs: FORCE | build/toolchain/env.mk
+	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p bench
+	@for name in origin io; do install -C -D $(HOST_DIR)/$(TARGET)/release/$$name $(@D)/$$name || exit; done
+	@touch -r $$(ls -t $(@D)/origin $(@D)/io | head -n 1) $@
+
 # The kernel takes several archives in a row.
-build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/probe/Image
-	@cd build/guests/bench && echo origin | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
+build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/bench/programs
+	@cd $(@D) && printf '%s\n' origin io | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
 
 # The system ---------------------------------------------------------------------------------------------------------
 
@@ -131,6 +135,12 @@ $(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
 endef
 $(eval $(call image,$(OUT),$(SYSTEM)))
 $(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(test),ci/systems/$(test).xml)))
+$(eval $(call image,$(OUT)/bench-io,build/guests/bench/system.xml))
+
+# The system that `make run` boots, with programs that measure it.
+build/guests/bench/system.xml: system.xml
+	@mkdir -p $(@D)
+	@sed 's,guests/linux/initramfs,guests/bench/initramfs,' $< >$@
 
 images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
 
@@ -139,7 +149,7 @@ images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
 lint: sdk ## check formatting, and lint for the host and the target
 	cargo fmt --all --check
 	cargo clippy --quiet --target-dir $(HOST_DIR) --all-targets -- -D warnings
-	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -p exits -- -D warnings
+	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p probe -p exits -p bench -- -D warnings
 	cargo clippy --quiet --target-dir $(HOST_DIR) --target $(TARGET) --release -p devsdk-kernel --features debug -- -D warnings
 	cargo clippy --quiet --target-dir $(PD_DIR) --target $(TARGET) --release $(addprefix -p ,$(PDS) devsdk-tests) -- -D warnings
 

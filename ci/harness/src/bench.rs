@@ -3,8 +3,10 @@
 
 //! `make bench`: times in executed instructions, and sizes, against their limits.
 //!
-//! QEMU counts 2 ns of virtual time per instruction and skips idle time, so the figures repeat exactly. The guest runs
-//! `/origin` (guests/probe), which prints at which virtual time its uptime was zero.
+//! QEMU counts 2 ns of virtual time per instruction and skips idle time, so the figures repeat. The guest runs `/origin`
+//! (guests/bench), which prints at which virtual time its uptime was zero.
+
+mod io;
 
 use crate::machine::{Machine, Stop};
 use crate::qemu::{COUNTED, Console, Qemu};
@@ -26,9 +28,11 @@ pub struct Setup {
     pub config: String,
     /// The image of `ci/systems/bench.xml`; none without an SDK.
     pub image: Option<PathBuf>,
+    /// The image of `system.xml` with the programs of `guests/bench`; none without an SDK.
+    pub io_image: Option<PathBuf>,
     /// The guest's kernel, for bare QEMU.
     pub kernel: PathBuf,
-    /// The guest's initramfs with `/origin`, for bare QEMU.
+    /// The guest's initramfs with the programs of `guests/bench`, for bare QEMU.
     pub initramfs: PathBuf,
     /// Directory of the PDs' ELF files.
     pub programs: PathBuf,
@@ -75,6 +79,7 @@ pub fn run(setup: &Setup) -> Result<bool> {
     };
     let mut report = Report::default();
     report.times(bare, ours);
+    io::measure(setup, &mut report)?;
     report.programs(&setup.programs)?;
     report.source(&setup.source)?;
     print!("{}", report.text);

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod peer;
 pub mod probe;
 pub mod qemu;
+pub mod realtime;
 pub mod run;
 pub mod size;
 pub mod transcript;

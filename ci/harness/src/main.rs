@@ -73,10 +73,13 @@ enum Action {
         /// The image of ci/systems/bench.xml; without it only bare QEMU is timed.
         #[arg(long)]
         image: Option<PathBuf>,
+        /// The image of system.xml with the programs of guests/bench; without it input and output are not measured.
+        #[arg(long)]
+        io_image: Option<PathBuf>,
         /// The Linux guest's kernel.
         #[arg(long)]
         kernel: PathBuf,
-        /// The Linux guest's initramfs, with /origin.
+        /// The Linux guest's initramfs, with the programs of guests/bench.
         #[arg(long)]
         initramfs: PathBuf,
         /// Directory with the PDs' ELF files.
@@ -115,10 +118,12 @@ fn act(action: Action) -> Result<bool> {
             let setup = boot_tests::Setup { qemu, board, config, images, image, probe, disk, logs, stop };
             Ok(boot_tests::run(&setup, &names)?.failed == 0)
         }
-        Action::Bench { target, image, kernel, initramfs, programs, source, logs } => {
+        Action::Bench { target, image, io_image, kernel, initramfs, programs, source, logs } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
             let Target { board, config, .. } = target;
-            bench::run(&bench::Setup { qemu, board, config, image, kernel, initramfs, programs, source, logs, stop })
+            let setup =
+                bench::Setup { qemu, board, config, image, io_image, kernel, initramfs, programs, source, logs, stop };
+            bench::run(&setup)
         }
     }
 }

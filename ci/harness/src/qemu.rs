@@ -54,14 +54,8 @@ impl Qemu {
             command.args(["-smp", "4"]);
         }
         let loader = format!("loader,file={},addr=0x70000000,cpu-num=0", image.display());
-        command.args(["-device", &loader, "-global", "virtio-mmio.force-legacy=false"]);
-        if let Some(disk) = disk {
-            // QEMU wants commas doubled.
-            let drive = format!("if=none,id=disk,format=raw,file={}", disk.display().to_string().replace(',', ",,"));
-            command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk,bus=virtio-mmio-bus.31"]);
-        }
-        command.args(["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net,bus=virtio-mmio-bus.23"]);
-        command.args(["-device", "virtio-rng-device,bus=virtio-mmio-bus.15"]);
+        command.args(["-device", &loader]);
+        devices(&mut command, disk);
         Ok(command)
     }
 
@@ -70,6 +64,13 @@ impl Qemu {
         let mut command = self.command(Console::Plain);
         command.args(["-machine", "virt,gic-version=2", "-cpu", "cortex-a53", "-m", "256"]);
         command.args([OsStr::new("-kernel"), kernel.as_os_str()]);
+        command
+    }
+
+    /// The same with the devices of [`Self::sel4`], for the guest itself to drive.
+    pub fn bare_with_devices(&self, kernel: &Path, disk: &Path) -> Command {
+        let mut command = self.bare(kernel);
+        devices(&mut command, Some(disk));
         command
     }
 
@@ -85,4 +86,16 @@ impl Qemu {
         };
         command
     }
+}
+
+/// Adds the virtio devices of the board, with the disk if there is an image for it.
+fn devices(command: &mut Command, disk: Option<&Path>) {
+    command.args(["-global", "virtio-mmio.force-legacy=false"]);
+    if let Some(disk) = disk {
+        // QEMU wants commas doubled.
+        let drive = format!("if=none,id=disk,format=raw,file={}", disk.display().to_string().replace(',', ",,"));
+        command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk,bus=virtio-mmio-bus.31"]);
+    }
+    command.args(["-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net,bus=virtio-mmio-bus.23"]);
+    command.args(["-device", "virtio-rng-device,bus=virtio-mmio-bus.15"]);
 }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The network, to QEMU's gateway and to the host behind it. The interface is up and has its address.
+
+use crate::{repeat, time};
+use bench::linux::{Errno, call, nr, read, write_all};
+
+const AF_INET: usize = 2;
+const STREAM: usize = 1;
+const DATAGRAM: usize = 2;
+const RAW: usize = 3;
+const IPPROTO_ICMP: usize = 1;
+/// QEMU's gateway, which stands for the host.
+const GATEWAY: [u8; 4] = [10, 0, 2, 2];
+const MIB: usize = 1 << 20;
+/// Bytes that go over TCP each way.
+const AMOUNT: usize = 32 * MIB;
+
+pub fn measure(port: u16) -> Result<(), Errno> {
+    ping()?;
+    let datagrams = connect(DATAGRAM, 0, port)?;
+    repeat("udp-send-64", 4000, |_| write_all(datagrams, &[0; 64]))?;
+    let mut buffer = [0; 64 << 10];
+    let stream = connect(STREAM, 0, port)?;
+    time("tcp-send", AMOUNT, || {
+        (0..AMOUNT / buffer.len()).try_for_each(|_| write_all(stream, &buffer))?;
+        const SHUT_WR: usize = 1;
+        // SAFETY: shutdown(stream, SHUT_WR) touches no memory of this program.
+        unsafe { call(nr::SHUTDOWN, [stream, SHUT_WR, 0, 0, 0, 0]) }?;
+        // The host closes its side when it has got all.
+        if read(stream, &mut [0])? == 0 { Ok(()) } else { Err(Errno(71)) }
+    })?;
+    let stream = connect(STREAM, 0, port)?;
+    time("tcp-receive", AMOUNT, || {
+        let mut received = 0;
+        while let len @ 1.. = read(stream, &mut buffer)? {
+            received += len;
+        }
+        if received == AMOUNT { Ok(()) } else { Err(Errno(71)) }
+    })
+}
+
+/// A socket whose other end is `port` of the host.
+fn connect(kind: usize, protocol: usize, port: u16) -> Result<usize, Errno> {
+    /// `struct sockaddr_in`.
+    #[repr(C)]
+    struct Address {
+        family: u16,
+        port: [u8; 2],
+        host: [u8; 4],
+        zero: [u8; 8],
+    }
+    let address = Address { family: AF_INET as u16, port: port.to_be_bytes(), host: GATEWAY, zero: [0; 8] };
+    // SAFETY: socket(AF_INET, kind, protocol) touches no memory of this program; connect(socket, address, size) reads the
+    // address.
+    unsafe {
+        let socket = call(nr::SOCKET, [AF_INET, kind, protocol, 0, 0, 0])?;
+        call(nr::CONNECT, [socket, &raw const address as usize, size_of::<Address>(), 0, 0, 0])?;
+        Ok(socket)
+    }
+}
+
+/// Echo requests with 56 bytes of data, one after the other.
+fn ping() -> Result<(), Errno> {
+    const ECHO_REQUEST: u8 = 8;
+    const IP_HEADER: usize = 20;
+    let socket = connect(RAW, IPPROTO_ICMP, 0)?;
+    repeat("ping", 1000, |n| {
+        let mut request = [0; 64];
+        let [high, low] = (n as u16).to_be_bytes();
+        request[..8].copy_from_slice(&[ECHO_REQUEST, 0, 0, 0, b'i', b'o', high, low]);
+        let words = request.as_chunks().0.iter().map(|word| u32::from(u16::from_be_bytes(*word)));
+        let sum = words.sum::<u32>();
+        request[2..4].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+        write_all(socket, &request)?;
+        let mut reply = [0; 128];
+        loop {
+            let len = read(socket, &mut reply)?;
+            if len == IP_HEADER + request.len() && reply[IP_HEADER] == 0 && reply[IP_HEADER + 6..][..2] == [high, low] {
+                return Ok(());
+            }
+        }
+    })
+}
