@@ -84,22 +84,27 @@ struct Client<'a> {
     is_broken: bool,
 }
 
-/// A frame that the NIC is sending.
-#[derive(Clone, Copy)]
-struct Pending {
-    client: u8,
-    /// What the client is told when its RAM is not read any more.
-    id: Option<u16>,
+/// What the NIC is sending in a slot. The first one is all zeroes in memory, so that the frames need no initial data.
+#[derive(Clone, Copy, Default)]
+#[repr(u8)]
+enum Slot {
+    /// Nothing.
+    #[default]
+    Free,
+    /// A frame of this client that was copied.
+    Copied(u8),
+    /// A frame of this client that is in its RAM: what the client is told when that is not read any more.
+    Named(u8, u16),
 }
 
 /// The frames that the NIC is sending. They are not in the switch itself, to keep that small enough for a stack.
-pub struct Frames([Option<Pending>; SEND_SLOTS]);
+pub struct Frames([Slot; SEND_SLOTS]);
 
 impl Frames {
     /// None yet, for one switch.
     #[must_use]
     pub const fn new() -> Self {
-        Self([None; SEND_SLOTS])
+        Self([Slot::Free; SEND_SLOTS])
     }
 }
 
@@ -235,7 +240,11 @@ impl<'a, R: Registers> Switch<'a, R> {
     }
 
     fn give_back(&mut self, slot: usize, log: &mut impl FnMut(Arguments<'_>)) {
-        let Some(Pending { client, id }) = self.frames.0.get_mut(slot).and_then(Option::take) else { return };
+        let (client, id) = match self.frames.0.get_mut(slot).map(core::mem::take) {
+            None | Some(Slot::Free) => return,
+            Some(Slot::Copied(client)) => (client, None),
+            Some(Slot::Named(client, id)) => (client, Some(id)),
+        };
         let index = usize::from(client);
         let Some(client) = self.clients.get_mut(index).and_then(Option::as_mut) else { return };
         client.under_way = client.under_way.saturating_sub(1);
@@ -365,7 +374,7 @@ impl<'a, R: Registers> Switch<'a, R> {
         };
         // The shares together are not more than the slots.
         let slot = slot.ok_or(Drop::NoNetwork)?;
-        frames.0[slot] = Some(Pending { client: from as u8, id });
+        frames.0[slot] = id.map_or(Slot::Copied(from as u8), |id| Slot::Named(from as u8, id));
         client.under_way += 1;
         *awaited += usize::from(id.is_some());
         Ok(())

@@ -3,37 +3,33 @@
 
 //! Symbols that the Microkit tool patches in a PD's ELF file.
 
-use core::cell::UnsafeCell;
 use core::hint::black_box;
 
 /// A variable whose initial value the Microkit tool writes into the ELF file, and which does not change afterwards.
 ///
-/// It is put in `.data`: the tool needs bytes in the file, and `.bss` has none.
+/// It is put in `.rodata`: the tool needs bytes in the file, and a PD that starts again finds there what it found first.
 #[doc(hidden)]
 #[repr(transparent)]
-pub struct Patched<T>(UnsafeCell<T>);
-
-// SAFETY: nothing writes to the value while the program runs.
-unsafe impl<T: Sync> Sync for Patched<T> {}
+pub struct Patched<T>(T);
 
 impl<T: Copy> Patched<T> {
     /// With the value that the ELF file has before it is patched.
     pub const fn new(value: T) -> Self {
-        Self(UnsafeCell::new(value))
+        Self(value)
     }
 
     /// The patched value.
     #[inline]
     pub fn read(&self) -> T {
-        // SAFETY: the pointer is valid, and nothing writes to the value. Volatile: it is not what the compiler saw.
-        unsafe { self.0.get().read_volatile() }
+        // SAFETY: the pointer is that of a reference. Volatile: the value is not what the compiler saw.
+        unsafe { (&raw const self.0).read_volatile() }
     }
 
     /// The patched value, in place.
     #[inline]
     pub fn get(&'static self) -> &'static T {
-        // SAFETY: as in `read`; the compiler does not know which value the pointer leads to.
-        unsafe { &*black_box(self.0.get()) }
+        // The compiler is not to know which value this is.
+        black_box(&self.0)
     }
 }
 
@@ -48,7 +44,7 @@ mod patched {
             $(
                 #[used]
                 #[unsafe(no_mangle)]
-                #[unsafe(link_section = ".data")]
+                #[unsafe(link_section = ".rodata")]
                 pub(super) static $symbol: Patched<$type> = Patched::new($value);
             )*
 
@@ -136,7 +132,7 @@ macro_rules! var {
 
         #[used]
         #[unsafe(no_mangle)]
-        #[cfg_attr(target_os = "none", unsafe(link_section = ".data"))]
+        #[cfg_attr(target_os = "none", unsafe(link_section = ".rodata"))]
         #[allow(non_upper_case_globals)]
         static $symbol: $crate::_private::Patched<$type> = $crate::_private::Patched::new($default);
 
