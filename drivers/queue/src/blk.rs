@@ -21,6 +21,7 @@
 //! completion is one that it waits for. Requests may complete in any order. There are never more under way than the ring
 //! of completions holds, so that a correct driver never waits for room.
 
+use crate::mark::{self, Begun, Mark};
 pub use crate::segment::{MAX_SEGMENT_LEN, MAX_WINDOW, Segment};
 use crate::{AtomicU64, Broken, Consumer, Producer, PushError, TooSmall, ring};
 use core::mem::take;
@@ -239,6 +240,7 @@ const ABSENT: u64 = 2;
 /// The memory of a link, divided.
 struct Layout<'a> {
     state: &'a AtomicU64,
+    begun: &'a AtomicU64,
     info: &'a [AtomicU64; 4],
     requests: &'a [AtomicU64],
     completions: &'a [AtomicU64],
@@ -252,9 +254,10 @@ impl<'a> Layout<'a> {
         let unit = 1 << region.len().ilog2();
         let mut rest = region;
         let mut part = |words| rest.split_off(..words).ok_or(TooSmall);
-        let (state, info) = part(HEADER)?.split_first().ok_or(TooSmall)?;
+        let [state, begun, info @ ..] = part(HEADER)? else { return Err(TooSmall) };
         Ok(Self {
             state,
+            begun,
             info: info.first_chunk().ok_or(TooSmall)?,
             requests: part(unit / 2 + ring::HEADER)?,
             completions: part(unit / 8 + ring::HEADER)?,
@@ -268,6 +271,7 @@ pub struct Client<'a> {
     info: &'a [AtomicU64; 4],
     requests: Producer<'a, RECORD>,
     completions: Consumer<'a, 1>,
+    begun: Begun<'a>,
     under_way: usize,
     /// Whether the driver has still to be asked whether it sleeps.
     submitted: bool,
@@ -297,6 +301,7 @@ impl<'a> Client<'a> {
             info: layout.info,
             requests: Producer::new(layout.requests)?,
             completions: Consumer::new(layout.completions)?,
+            begun: Begun::new(layout.begun),
             under_way: 0,
             submitted: false,
         })
@@ -332,11 +337,11 @@ impl<'a> Client<'a> {
         Ok(self.under_way < self.completions.capacity() && self.requests.free()? >= records(MAX_SEGMENTS))
     }
 
-    /// Hands over a request, if there is room for all of it.
+    /// Hands over a request, if there is room for all of it. The mark tells whether a driver that starts again has lost it.
     ///
     /// # Errors
     /// [`SubmitError`]; nothing is then handed over.
-    pub fn submit(&mut self, request: &Request<'_>) -> Result<(), SubmitError> {
+    pub fn submit(&mut self, request: &Request<'_>) -> Result<Mark, SubmitError> {
         let Request { id, operation, sector, segments } = *request;
         let data = operation.moves_data();
         let well_formed = segments.len() <= MAX_SEGMENTS && segments.is_empty() != data;
@@ -363,7 +368,18 @@ impl<'a> Client<'a> {
         })?;
         self.under_way += 1;
         self.submitted = true;
-        Ok(())
+        Ok(Mark::new(self.requests.index()))
+    }
+
+    /// Where the driver has started again, if it has since this was last asked. To be asked before [`Self::complete`]: once
+    /// there is no completion left, the requests before that point are lost, each of which [`Self::forget`] is to be told.
+    pub fn restarted(&mut self) -> Option<Mark> {
+        self.begun.news()
+    }
+
+    /// A request is lost and will not complete.
+    pub fn forget(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
     }
 
     /// The next completion.
@@ -422,16 +438,19 @@ pub struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// The driver's end of the link in `region`: see [`Client::new`].
+    /// The driver's end of the link in `region`: see [`Client::new`]. For a driver that starts again, its device must no
+    /// longer work on what it was given before.
     ///
     /// # Errors
     /// [`TooSmall`].
     pub fn new(region: &'a [AtomicU64]) -> Result<Self, TooSmall> {
         let layout = Layout::new(region)?;
+        let requests = Consumer::new(layout.requests)?;
+        mark::begin(layout.begun, requests.index());
         Ok(Self {
             state: layout.state,
             info: layout.info,
-            requests: Consumer::new(layout.requests)?,
+            requests,
             completions: Producer::new(layout.completions)?,
             completed: false,
         })
@@ -452,7 +471,7 @@ impl<'a> Server<'a> {
     /// # Errors
     /// [`Broken`], also for a request that no correct client makes. Such a client can then only be given up.
     pub fn next<'b>(&mut self, room: &'b mut Segments) -> Result<Option<Request<'b>>, Broken> {
-        let Some([head, sector, third, fourth]) = self.requests.pop()? else { return Ok(None) };
+        let Some([head, sector, third, fourth]) = self.requests.peek()? else { return Ok(None) };
         let operation = Operation::new((head >> 32) as u8, third as u32).ok_or(Broken)?;
         let count = usize::try_from(head >> 40).map_err(|_| Broken)?;
         let segments = room.0.get_mut(..count).ok_or(Broken)?;
@@ -463,13 +482,14 @@ impl<'a> Server<'a> {
         for (segment, word) in first.iter_mut().zip([third, fourth]) {
             *segment = Segment::unpack(word);
         }
-        for part in rest.chunks_mut(RECORD) {
+        for (ahead, part) in (1..).zip(rest.chunks_mut(RECORD)) {
             // They came with the head.
-            let words = self.requests.pop()?.ok_or(Broken)?;
+            let words = self.requests.peek_ahead(ahead)?.ok_or(Broken)?;
             for (segment, word) in part.iter_mut().zip(words) {
                 *segment = Segment::unpack(word);
             }
         }
+        self.requests.advance_by(records(count));
         Ok(Some(Request { id: head as u32, operation, sector, segments }))
     }
 

@@ -11,7 +11,7 @@
 //! The peer may write anything to the memory at any time. It can lose or forge its own records, and cause needless
 //! wake-ups; it cannot make this side panic, leave the ring, or loop:
 //!
-//! - The own index lives in the handle and is never read back from the memory.
+//! - The own index lives in the handle, and is read from the memory only when the handle is made.
 //! - The peer's index is read once per operation; one that no correct peer could have written is [`Broken`].
 //! - A record is copied out before anyone looks at it, so that it cannot change under a check.
 //! - No operation repeats more often than the ring has records.
@@ -24,13 +24,20 @@
 //!
 //! # Memory
 //! The memory is zeroed before either side has a handle (Microkit zeroes every region), and normal cacheable memory in
-//! both. A side that starts again on used memory calls `resync`.
+//! both.
+//!
+//! # Starting again
+//! A side that starts again, such as a driver after a fault, makes new handles, which go on at the indices that the old
+//! ones left. So no record is lost or seen twice, except what the old side had taken out and not yet answered. The links
+//! [`blk`] and [`net`], on which it owes answers, tell the client where the driver began: see [`Mark`]. A side whose peer
+//! broke a ring mends it by `resync`.
 
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod blk;
 pub mod cells;
+mod mark;
 pub mod net;
 mod ring;
 pub mod rng;
@@ -43,4 +50,5 @@ pub use core::sync::atomic::AtomicU64;
 #[cfg(loom)]
 pub use loom::sync::atomic::AtomicU64;
 
+pub use mark::Mark;
 pub use ring::{Broken, Consumer, Producer, PushError, TooSmall};

@@ -35,6 +35,7 @@ pub use crate::segment::{MAX_SEGMENT_LEN, MAX_WINDOW, Segment};
 pub use frame::{Checksum, EthernetHeader, HEADER_LEN, Mac};
 pub use info::{Info, MAX_NEIGHBOURS};
 
+use crate::mark::{self, Begun, Mark};
 use crate::{AtomicU64, Broken, Consumer, Producer, PushError, TooSmall, cells, ring};
 use core::mem::take;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -78,6 +79,7 @@ pub enum Payload<'a> {
 struct Layout<'a> {
     state: &'a AtomicU64,
     link: &'a AtomicU64,
+    begun: &'a AtomicU64,
     info: &'a [AtomicU64; INFO_WORDS],
     send: &'a [AtomicU64],
     send_buffers: &'a [[AtomicU64; BUFFER]],
@@ -95,10 +97,11 @@ impl<'a> Layout<'a> {
         let (send, receive) = (unit / 4 / BUFFER, unit / 2 / BUFFER);
         let mut rest = region;
         let mut part = |words| rest.split_off(..words).ok_or(TooSmall);
-        let [state, link, info @ ..] = part(HEADER)? else { return Err(TooSmall) };
+        let [state, link, begun, info @ ..] = part(HEADER)? else { return Err(TooSmall) };
         Ok(Self {
             state,
             link,
+            begun,
             info: info.first_chunk().ok_or(TooSmall)?,
             send: part(send * RECORD + ring::HEADER)?,
             sent: part(send + ring::HEADER)?,
@@ -147,6 +150,7 @@ pub struct Client<'a> {
     sent: Consumer<'a, 1>,
     receive: Consumer<'a, 1>,
     receive_buffers: &'a [[AtomicU64; BUFFER]],
+    begun: Begun<'a>,
     under_way: usize,
     /// Whether the driver has still to be asked whether it sleeps.
     sending: bool,
@@ -168,6 +172,7 @@ impl<'a> Client<'a> {
             sent: Consumer::new(layout.sent)?,
             receive: Consumer::new(layout.receive)?,
             receive_buffers: layout.receive_buffers,
+            begun: Begun::new(layout.begun),
             under_way: 0,
             sending: false,
         })
@@ -214,11 +219,16 @@ impl<'a> Client<'a> {
         buffer(self.send_buffers, self.send.place())
     }
 
-    /// Sends a frame, if there is room.
+    /// Sends a frame, if there is room. The mark tells whether a driver that starts again has lost it.
     ///
     /// # Errors
     /// [`SendError`]; nothing is then sent.
-    pub fn send(&mut self, header: &EthernetHeader, checksum: Checksum, payload: Payload<'_>) -> Result<(), SendError> {
+    pub fn send(
+        &mut self,
+        header: &EthernetHeader,
+        checksum: Checksum,
+        payload: Payload<'_>,
+    ) -> Result<Mark, SendError> {
         let (id, segments, copied) = match payload {
             Payload::Window { id, segments } => (id, segments, None),
             Payload::Copied(len) => (0, &[][..], Some(len)),
@@ -252,7 +262,18 @@ impl<'a> Client<'a> {
         })?;
         self.under_way += usize::from(copied.is_none());
         self.sending = true;
-        Ok(())
+        Ok(Mark::new(self.send.index()))
+    }
+
+    /// Where the driver has started again, if it has since this was last asked. To be asked before [`Self::sent`]: once that
+    /// has no frame left, those before that point are lost, and [`Self::forget`] is to be told of each that has an id.
+    pub fn restarted(&mut self) -> Option<Mark> {
+        self.begun.news()
+    }
+
+    /// A frame with an id is lost.
+    pub fn forget(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
     }
 
     /// The id of the next frame whose window is not read any more.
@@ -349,17 +370,20 @@ pub struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// The driver's end of the link in `region`: see [`Client::new`].
+    /// The driver's end of the link in `region`: see [`Client::new`]. For a driver that starts again, its device must no
+    /// longer read what it was given before.
     ///
     /// # Errors
     /// [`TooSmall`].
     pub fn new(region: &'a [AtomicU64]) -> Result<Self, TooSmall> {
         let layout = Layout::new(region)?;
+        let send = Consumer::new(layout.send)?;
+        mark::begin(layout.begun, send.index());
         Ok(Self {
             state: layout.state,
             link: layout.link,
             info: layout.info,
-            send: Consumer::new(layout.send)?,
+            send,
             send_buffers: layout.send_buffers,
             sent: Producer::new(layout.sent)?,
             receive: Producer::new(layout.receive)?,

@@ -144,12 +144,13 @@ pub struct Producer<'a, const N: usize> {
 
 impl<'a, const N: usize> Producer<'a, N> {
     /// The producer of the ring in `memory`, which both sides must hand over with the same length. The ring has as many
-    /// records, a power of two, as fit.
+    /// records, a power of two, as fit. A producer that starts again goes on where the one before it stopped.
     ///
     /// # Errors
     /// [`TooSmall`].
     pub fn new(memory: &'a [AtomicU64]) -> Result<Self, TooSmall> {
-        Ok(Self { ring: Ring::new(memory)?, pushed: 0 })
+        let ring = Ring::new(memory)?;
+        Ok(Self { pushed: ring.pushed.load(Relaxed), ring })
     }
 
     /// Number of records that the ring holds.
@@ -183,6 +184,11 @@ impl<'a, const N: usize> Producer<'a, N> {
         }
         self.ring.pushed.store(self.pushed, Release);
         Ok(())
+    }
+
+    /// The own index: how many records were pushed, since the start and by all producers.
+    pub(crate) fn index(&self) -> u64 {
+        self.pushed
     }
 
     /// The place, less than the capacity, of the next record. Links use it to keep a buffer beside each record.
@@ -253,7 +259,8 @@ impl<'a, const N: usize> Consumer<'a, N> {
     /// # Errors
     /// [`TooSmall`].
     pub fn new(memory: &'a [AtomicU64]) -> Result<Self, TooSmall> {
-        Ok(Self { ring: Ring::new(memory)?, popped: 0 })
+        let ring = Ring::new(memory)?;
+        Ok(Self { popped: ring.popped.load(Relaxed), ring })
     }
 
     /// Number of records that the ring holds.
@@ -274,12 +281,14 @@ impl<'a, const N: usize> Consumer<'a, N> {
         Ok(record)
     }
 
+    /// The own index: how many records were popped, since the start and by all consumers.
+    pub(crate) fn index(&self) -> u64 {
+        self.popped
+    }
+
     /// Copies the oldest record and leaves it, and so the buffer at its place, to this side.
     pub(crate) fn peek(&self) -> Result<Option<[u64; N]>, Broken> {
-        if self.is_empty()? {
-            return Ok(None);
-        }
-        Ok(Some(self.ring.record(self.popped).each_ref().map(|cell| cell.load(Relaxed))))
+        self.peek_ahead(0)
     }
 
     /// The place, less than the capacity, of the oldest record.
@@ -287,9 +296,22 @@ impl<'a, const N: usize> Consumer<'a, N> {
         self.ring.place(self.popped)
     }
 
+    /// The record that is `ahead` records younger than the oldest one, if it is there.
+    pub(crate) fn peek_ahead(&self, ahead: usize) -> Result<Option<[u64; N]>, Broken> {
+        let there = ahead < self.len()?;
+        let record =
+            || self.ring.record(self.popped.wrapping_add(ahead as u64)).each_ref().map(|cell| cell.load(Relaxed));
+        Ok(there.then(record))
+    }
+
     /// Takes the oldest record, which [`Self::peek`] has found.
     pub(crate) fn advance(&mut self) {
-        self.popped = self.popped.wrapping_add(1);
+        self.advance_by(1);
+    }
+
+    /// Takes the `count` oldest records at once: one that starts again finds all of them or none.
+    pub(crate) fn advance_by(&mut self, count: usize) {
+        self.popped = self.popped.wrapping_add(count as u64);
         self.ring.popped.store(self.popped, Release);
     }
 

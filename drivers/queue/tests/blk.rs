@@ -49,7 +49,7 @@ fn the_region_has_a_least_size_and_holds_the_largest_request() {
             let mut client = Client::new(&region).unwrap();
             let segments = vec![segment(0); segments];
             let request = Request { id: 0, operation: Operation::Read, sector: 0, segments: &segments };
-            let taken = (0..1000).take_while(|_| client.submit(&request) == Ok(())).count();
+            let taken = (0..1000).take_while(|_| client.submit(&request).is_ok()).count();
             assert_eq!(taken, most, "{size:#x}");
             assert_eq!(client.submit(&request), Err(SubmitError::Full));
             assert_eq!(client.under_way(), most);
@@ -103,7 +103,11 @@ fn a_request_that_no_record_can_say_is_refused() {
         (Operation::Read, &[Segment { offset: 0, len: MAX_SEGMENT_LEN + 1 }], Err(SubmitError::Malformed)),
     ];
     for (operation, segments, expected) in cases {
-        assert_eq!(client.submit(&Request { id: 1, operation, sector: 2, segments }), expected, "{operation:?}");
+        assert_eq!(
+            client.submit(&Request { id: 1, operation, sector: 2, segments }).map(|_| ()),
+            expected,
+            "{operation:?}"
+        );
     }
     assert_eq!(client.under_way(), 2);
 }
@@ -130,7 +134,7 @@ fn there_are_never_more_under_way_than_completions_have_room() {
     let (mut client, mut server) = (Client::new(&region).unwrap(), Server::new(&region).unwrap());
     let request = Request { id: 0, operation: Operation::Flush, sector: 0, segments: &[] };
     let mut taken = 0;
-    while client.submit(&request) == Ok(()) {
+    while client.submit(&request).is_ok() {
         taken += 1;
         server.next(&mut Segments::new()).unwrap().unwrap();
     }
@@ -140,7 +144,7 @@ fn there_are_never_more_under_way_than_completions_have_room() {
     }
     assert_eq!(server.complete(Completion { id: 0, status: Status::Failed }), Err(Broken), "once too often");
     assert!(client.complete().unwrap().is_some());
-    assert_eq!(client.submit(&request), Ok(()));
+    assert!(client.submit(&request).is_ok());
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -221,7 +225,7 @@ proptest! {
             match op {
                 0 => {
                     let request = Request { id: 3, operation: Operation::Write, sector: 0, segments: &[segment(1); 9] };
-                    submitted += usize::from(client.submit(&request) == Ok(()));
+                    submitted += usize::from(client.submit(&request).is_ok());
                 }
                 1 => drop(client.complete()),
                 2 => drop(client.medium()),
@@ -282,4 +286,40 @@ fn a_malformed_or_surplus_completion_is_told() {
         region[COMPLETIONS_PUSHED].store(1, Relaxed);
         assert_eq!(client.complete(), expected, "{name}");
     }
+}
+
+/// A driver starts again: what the one before it had taken is lost, unless it was completed; the rest is still there.
+#[test]
+fn a_client_learns_what_a_driver_that_starts_again_has_lost() {
+    let region = region(MIN_SIZE);
+    let (mut client, mut server) = (Client::new(&region).unwrap(), Server::new(&region).unwrap());
+    assert_eq!(client.restarted(), None, "the first start");
+    let segments: Vec<_> = (0..MAX_SEGMENTS).map(segment).collect();
+    let mut marks = [0, 1, 2].map(|id| {
+        let segments = if id == 2 { &segments } else { &segments[..3] };
+        client.submit(&Request { id, operation: Operation::Read, sector: 0, segments }).unwrap()
+    });
+    let mut room = Segments::new();
+    for id in [0, 1] {
+        assert_eq!(server.next(&mut room).unwrap().unwrap().id, id);
+    }
+    server.complete(Completion { id: 1, status: Status::Done }).unwrap();
+
+    let mut server = Server::new(&region).unwrap();
+    let begun = client.restarted().unwrap();
+    assert_eq!(client.restarted(), None, "told once");
+    assert_eq!(client.complete(), Ok(Some(Completion { id: 1, status: Status::Done })));
+    assert_eq!(client.complete(), Ok(None));
+    assert_eq!(marks.map(|mark| mark.is_before(begun)), [true, true, false]);
+    client.forget();
+    assert_eq!(client.under_way(), 1);
+    // A request is taken whole or not at all, of however many records it is.
+    let next = server.next(&mut room).unwrap().unwrap();
+    assert_eq!((next.id, next.segments), (2, &segments[..]));
+
+    // The same again, with the request that was lost now after the other one.
+    marks[0] = client.submit(&Request { id: 0, operation: Operation::Flush, sector: 0, segments: &[] }).unwrap();
+    Server::new(&region).unwrap();
+    let begun = client.restarted().unwrap();
+    assert_eq!((marks[2].is_before(begun), marks[0].is_before(begun)), (true, false));
 }

@@ -72,6 +72,8 @@ enum Op {
     Pop,
     ResyncProducer,
     ResyncConsumer,
+    RestartProducer,
+    RestartConsumer,
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -80,11 +82,13 @@ fn op() -> impl Strategy<Value = Op> {
         9 => Just(Op::Pop),
         1 => Just(Op::ResyncProducer),
         1 => Just(Op::ResyncConsumer),
+        1 => Just(Op::RestartProducer),
+        1 => Just(Op::RestartConsumer),
     ]
 }
 
 proptest! {
-    /// The ring does what a bounded deque does, also when a side that starts again lets go of what is in it.
+    /// The ring does what a bounded deque does, also when a side starts again, or lets go of what is in it.
     #[test]
     fn it_is_a_bounded_deque(ops in prop::collection::vec(op(), 0..200), words in HEADER + 4..HEADER + 20) {
         let memory = memory(words);
@@ -102,13 +106,13 @@ proptest! {
                     }
                 }
                 Op::Pop => prop_assert_eq!(consumer.pop(), Ok(model.pop_front())),
+                Op::RestartProducer => producer = Producer::new(&memory).unwrap(),
+                Op::RestartConsumer => consumer = Consumer::new(&memory).unwrap(),
                 Op::ResyncProducer => {
-                    producer = Producer::new(&memory).unwrap();
                     producer.resync();
                     model.clear();
                 }
                 Op::ResyncConsumer => {
-                    consumer = Consumer::new(&memory).unwrap();
                     consumer.resync();
                     model.clear();
                 }

@@ -10,10 +10,10 @@ use super::chain::{Buffer, Chain};
 use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
 use crate::map;
 use crate::memory::GuestMemory;
-use queue::Broken;
 use queue::blk::{
     Client, Completion, Info, MAX_SEGMENT_LEN, MAX_SEGMENTS, Operation, Request, SECTOR, Segment, Status, SubmitError,
 };
+use queue::{Broken, Mark};
 
 /// The only queue.
 const QUEUE: usize = 0;
@@ -79,6 +79,8 @@ enum Stage {
     Written,
     /// With the driver domain, but the guest has forgotten it.
     Forgotten,
+    /// The driver domain has lost it: it is to be repeated.
+    Lost,
 }
 
 /// A request that has been taken from the guest.
@@ -92,6 +94,8 @@ struct Entry {
     /// Tells apart the requests that have used this entry.
     generation: u8,
     stage: Stage,
+    /// Whether a driver domain that starts again has lost it.
+    mark: Mark,
 }
 
 /// The block device.
@@ -105,6 +109,8 @@ pub struct Blk {
     free: heapless::Vec<u8, MAX_REQUESTS>,
     /// How many entries are at [`Stage::Written`].
     unflushed: usize,
+    /// How many entries are at [`Stage::Lost`].
+    lost: usize,
 }
 
 impl Blk {
@@ -113,7 +119,7 @@ impl Blk {
     pub fn new(link: Client<'static>, info: Info, name: &str) -> Self {
         let mut id = [0; ID_LEN];
         id.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
-        let free = Entry { status: 0, written: 0, head: 0, generation: 0, stage: Stage::Free };
+        let free = Entry { status: 0, written: 0, head: 0, generation: 0, stage: Stage::Free, mark: Mark::default() };
         Self {
             link,
             info,
@@ -122,11 +128,13 @@ impl Blk {
             entries: [free; MAX_REQUESTS],
             free: (0..MAX_REQUESTS).rev().map(|n| n as u8).collect(),
             unflushed: 0,
+            lost: 0,
         }
     }
 
     /// Takes what the driver domain has completed, and tells of each request that the guest waits for.
     fn complete(&mut self, mut tell: impl FnMut(Entry, Outcome) -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let restarted = self.link.restarted();
         for _ in 0..MAX_REQUESTS {
             let Some(Completion { id, status }) = self.link.complete()? else { break };
             let index = id as usize % (1 << 16);
@@ -135,7 +143,7 @@ impl Blk {
                 return Err(Broken.into());
             }
             match entry.stage {
-                Stage::Free | Stage::Written => return Err(Broken.into()),
+                Stage::Free | Stage::Written | Stage::Lost => return Err(Broken.into()),
                 Stage::Write if status == Status::Done => {
                     entry.stage = Stage::Written;
                     self.unflushed += 1;
@@ -146,7 +154,44 @@ impl Blk {
             }
             self.release(index);
         }
+        if let Some(mark) = restarted {
+            self.lose(mark);
+        }
         self.flush_written()
+    }
+
+    /// The driver domain has started again and lost what came before `begun`.
+    fn lose(&mut self, begun: Mark) {
+        for index in 0..MAX_REQUESTS {
+            let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.mark.is_before(begun)) else { continue };
+            match entry.stage {
+                Stage::Free | Stage::Written | Stage::Lost => continue,
+                Stage::UnderWay | Stage::Write => {
+                    entry.stage = Stage::Lost;
+                    self.lost += 1;
+                }
+                Stage::Forgotten => self.release(index),
+            }
+            self.link.forget();
+        }
+    }
+
+    /// Repeats what is lost, as far as there is room: what the guest asked for is read again. No request does harm when it is
+    /// done twice, for the guest has not been told that it was done.
+    fn repeat<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
+        for index in 0..MAX_REQUESTS {
+            if self.lost == 0 || !self.link.has_room()? {
+                break;
+            }
+            let Some(entry) = self.entries.get(index).filter(|entry| entry.stage == Stage::Lost) else { continue };
+            let head = entry.head;
+            self.lost -= 1;
+            self.release(index);
+            if queues.take_again(QUEUE, head)? {
+                self.handle(queues)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes durable what was written, as far as there is room.
@@ -160,7 +205,7 @@ impl Blk {
             }
             let request = Request { id: id(index, entry), operation: Operation::Flush, sector: 0, segments: &[] };
             match self.link.submit(&request) {
-                Ok(()) => entry.stage = Stage::UnderWay,
+                Ok(mark) => (entry.stage, entry.mark) = (Stage::UnderWay, mark),
                 // The next completion makes room.
                 Err(SubmitError::Full) => break,
                 Err(SubmitError::Broken | SubmitError::Malformed) => return Err(DeviceError::Link),
@@ -212,9 +257,10 @@ impl Blk {
         let entry = self.entries.get_mut(usize::from(index)).ok_or(Broken)?;
         let durable = operation == Operation::Write && self.write_through && self.info.flush;
         let stage = if durable { Stage::Write } else { Stage::UnderWay };
-        *entry = Entry { status, written, head, generation: entry.generation, stage };
         let request = Request { id: id(index.into(), entry), operation, sector, segments: &segments };
-        self.link.submit(&request).map_err(|_| DeviceError::Link)
+        let mark = self.link.submit(&request).map_err(|_| DeviceError::Link)?;
+        *entry = Entry { status, written, head, generation: entry.generation, stage, mark };
+        Ok(())
     }
 
     /// What is to be done for a request with `data_in` bytes for data to the guest.
@@ -275,6 +321,7 @@ impl Blk {
     /// Does all there is to do but to ask to be woken.
     fn exchange<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         self.complete(|entry, outcome| finish(queues, entry.head, entry.status, outcome, entry.written))?;
+        self.repeat(queues)?;
         loop {
             while self.has_room()? {
                 if !queues.take(QUEUE)? {
@@ -367,6 +414,10 @@ impl VirtioDevice for Blk {
                 Stage::UnderWay | Stage::Write => entry.stage = Stage::Forgotten,
                 Stage::Written => {
                     self.unflushed -= 1;
+                    self.release(index);
+                }
+                Stage::Lost => {
+                    self.lost -= 1;
                     self.release(index);
                 }
             }

@@ -198,6 +198,18 @@ impl<'a, M: GuestMemory> Queues<'a, M> {
         Ok(taken)
     }
 
+    /// Takes the chain of `queue` that begins at `head`, and was taken before, into [`Self::chain`] again: false if there is no
+    /// such queue any more.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn take_again(&mut self, queue: usize, head: u16) -> Result<bool, RingError> {
+        match self.ring(queue) {
+            Some((ring, memory, chain)) => ring.take_again(memory, head, chain).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     /// Gives a chain of `queue` back, of which `written` bytes were written.
     pub fn give_back(&mut self, queue: usize, head: u16, written: u32) -> Result<(), RingError> {
         match self.ring(queue) {

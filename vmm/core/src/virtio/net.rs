@@ -17,9 +17,9 @@ use crate::memory::GuestMemory;
 use filter::Filter;
 use queue::net::{
     Checksum, Client, EthernetHeader, FRAME_OFFSET, HEADER_LEN, Info, MAX_FRAME, MAX_SEGMENTS, Mac, Payload, Received,
-    Segment, SendError,
+    Segment,
 };
-use queue::{Broken, cells};
+use queue::{Broken, Mark, cells};
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -66,6 +66,8 @@ struct Entry {
     /// Tells apart the frames that have used this entry.
     generation: u8,
     stage: Stage,
+    /// Whether a driver domain that starts again has lost it.
+    mark: Mark,
 }
 
 /// Where a frame is.
@@ -106,7 +108,7 @@ impl Net {
             features: 0,
             filter: Filter::new(),
             up_changed: false,
-            entries: [Entry { head: 0, generation: 0, stage: Stage::Free }; MAX_FRAMES],
+            entries: [Entry { head: 0, generation: 0, stage: Stage::Free, mark: Mark::default() }; MAX_FRAMES],
             free: (0..MAX_FRAMES).rev().map(|n| n as u8).collect(),
             completed: false,
             dropped: 0,
@@ -119,21 +121,39 @@ impl Net {
 
     /// Takes back the frames that have been read, and tells of each that the guest waits for.
     fn complete(&mut self, mut tell: impl FnMut(u16) -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let restarted = self.link.restarted();
         for _ in 0..MAX_FRAMES {
             let Some(id) = self.link.sent()? else { break };
             let [index, generation] = id.to_le_bytes();
-            let entry = self.entries.get_mut(usize::from(index)).ok_or(Broken)?;
-            if entry.generation != generation || entry.stage == Stage::Free {
+            let entry = self.entries.get(usize::from(index)).filter(|entry| entry.generation == generation);
+            if entry.is_none_or(|entry| entry.stage == Stage::Free) {
                 return Err(Broken.into());
             }
-            if entry.stage == Stage::UnderWay {
-                tell(entry.head)?;
-            }
-            entry.stage = Stage::Free;
-            entry.generation = generation.wrapping_add(1);
-            // There is room for every entry.
-            let _ = self.free.push(index);
+            self.release(index, &mut tell)?;
         }
+        let Some(begun) = restarted else { return Ok(()) };
+        // A driver domain that starts again has lost what it had taken, as networks may.
+        for index in 0..MAX_FRAMES {
+            let lost = |entry: &&Entry| entry.stage != Stage::Free && entry.mark.is_before(begun);
+            if self.entries.get(index).filter(lost).is_some() {
+                self.link.forget();
+                self.dropped += 1;
+                self.release(index as u8, &mut tell)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The frame of an entry is not read any more.
+    fn release(&mut self, index: u8, mut tell: impl FnMut(u16) -> Result<(), DeviceError>) -> Result<(), DeviceError> {
+        let entry = self.entries.get_mut(usize::from(index)).ok_or(Broken)?;
+        if entry.stage == Stage::UnderWay {
+            tell(entry.head)?;
+        }
+        entry.stage = Stage::Free;
+        entry.generation = entry.generation.wrapping_add(1);
+        // There is room for every entry.
+        let _ = self.free.push(index);
         Ok(())
     }
 
@@ -200,10 +220,13 @@ impl Net {
             return Ok(false);
         };
         let index = self.free.pop().ok_or(Broken)?;
-        let entry = self.entries.get_mut(usize::from(index)).ok_or(Broken)?;
-        *entry = Entry { head: chain.head(), generation: entry.generation, stage: Stage::UnderWay };
-        let id = u16::from_le_bytes([index, entry.generation]);
-        self.hand_over(&header, checksum, Payload::Window { id, segments: &segments })?;
+        let entry = self.entries.get(usize::from(index)).ok_or(Broken)?;
+        let (head, generation) = (chain.head(), entry.generation);
+        let id = u16::from_le_bytes([index, generation]);
+        let mark = self.hand_over(&header, checksum, Payload::Window { id, segments: &segments })?;
+        if let Some(entry) = self.entries.get_mut(usize::from(index)) {
+            *entry = Entry { head, generation, stage: Stage::UnderWay, mark };
+        }
         Ok(true)
     }
 
@@ -212,12 +235,9 @@ impl Net {
         header: &EthernetHeader,
         checksum: Checksum,
         payload: Payload<'_>,
-    ) -> Result<(), DeviceError> {
-        match self.link.send(header, checksum, payload) {
-            Ok(()) => Ok(()),
-            // There was room, and the frame has been checked.
-            Err(SendError::Full | SendError::Broken | SendError::Malformed) => Err(DeviceError::Link),
-        }
+    ) -> Result<Mark, DeviceError> {
+        // There was room, and the frame has been checked.
+        self.link.send(header, checksum, payload).map_err(|_| DeviceError::Link)
     }
 
     /// What the headers say of the checksum of a frame of `len` bytes; `None` if that was not negotiated or is wrong.

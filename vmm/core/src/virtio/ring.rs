@@ -165,6 +165,14 @@ impl Ring {
         Ok(true)
     }
 
+    /// Copies the descriptors of the chain at `head`, which has been taken and not given back, into `chain` again.
+    ///
+    /// # Errors
+    /// [`RingError`]: the driver may have changed it.
+    pub fn take_again(&self, memory: &impl GuestMemory, head: u16, chain: &mut Chain) -> Result<(), RingError> {
+        self.walk(memory, head, chain)
+    }
+
     /// Whether there is an available chain.
     fn look(&mut self, memory: &impl GuestMemory) -> Result<bool, RingError> {
         let index = memory.load_u16(self.areas.driver + 2).map_err(|OutOfRange| RingError::AreaOutOfRange)?;

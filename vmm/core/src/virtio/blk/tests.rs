@@ -30,7 +30,10 @@ const NONE: u8 = 0x55;
 
 /// A device and the driver domain behind it.
 pub(crate) fn device(info: Info) -> (Guest, Server<'static>) {
-    let region = region(0x1000);
+    device_over(region(0x1000), info)
+}
+
+fn device_over(region: &'static [queue::AtomicU64], info: Info) -> (Guest, Server<'static>) {
     let (client, mut server) = (Client::new(region).unwrap(), Server::new(region).unwrap());
     assert!(server.sleep());
     (Guest::new(Device::Blk(Blk::new(client, info, "a name of more than twenty bytes"))), server)
@@ -454,4 +457,53 @@ fn a_driver_that_breaks_the_rules_costs_the_guest_its_disk_and_no_more() {
         guest.notified();
         assert_eq!(guest.changes.released, 0, "{name}");
     }
+}
+
+/// The driver domain starts again: requests that it had taken are asked once more, the others are still asked, and each ends
+/// once.
+#[test]
+fn what_a_driver_that_starts_again_has_lost_is_repeated() {
+    let region = region(0x1000);
+    let (mut guest, mut server) = device_over(region, INFO);
+    guest.bring_up(feature::FLUSH, 1);
+    let heads = [0, 1, 2].map(|sector| request(&mut guest, kind::IN, sector, &[(BUFFER, 512, true)]));
+    let first = [asked(&mut server).unwrap(), asked(&mut server).unwrap()];
+    server.complete(Completion { id: first[0].id, status: Status::Done }).unwrap();
+    // The guest's chains share their header.
+    header(&mut guest, kind::IN, 1);
+
+    let mut server = Server::new(region).unwrap();
+    guest.notified();
+    assert_eq!(guest.used(0), Some((heads[0], 513)), "it was done before");
+    assert_eq!(guest.used(0), None);
+    let again = [asked(&mut server).unwrap(), asked(&mut server).unwrap()];
+    assert_eq!(again.each_ref().map(|asked| asked.sector), [2, 1]);
+    assert_ne!(again[1].id, first[1].id, "an answer to the lost one would be wrong");
+    assert_eq!(asked(&mut server), None);
+    for Asked { id, .. } in again {
+        server.complete(Completion { id, status: Status::Done }).unwrap();
+    }
+    guest.notified();
+    assert_eq!([guest.used(0), guest.used(0), guest.used(0)], [Some((heads[2], 513)), Some((heads[1], 513)), None]);
+}
+
+/// A reset while the driver domain starts again ends: nothing is under way any more.
+#[test]
+fn a_driver_that_starts_again_ends_a_reset() {
+    let region = region(0x1000);
+    let (mut guest, mut server) = device_over(region, INFO);
+    guest.bring_up(0, 1);
+    // One that is written through, as no cache was negotiated.
+    request(&mut guest, kind::OUT, 0, &[(BUFFER, 512, false)]);
+    asked(&mut server).unwrap();
+    assert_eq!(guest.write(reg::STATUS, 0), Some(crate::virtio::mmio::Written::Hold));
+    let mut server = Server::new(region).unwrap();
+    guest.notified();
+    assert_eq!(guest.changes.released, 1);
+    guest.bring_up(feature::FLUSH, 1);
+    request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
+    let Asked { id, .. } = asked(&mut server).unwrap();
+    server.complete(Completion { id, status: Status::Done }).unwrap();
+    guest.notified();
+    assert_eq!((status(&guest), guest.changes.error), (0, None));
 }

@@ -21,7 +21,10 @@ const INFO: Info = Info {
 };
 
 fn device(info: Info) -> (Guest, Server<'static>) {
-    let region = region(MIN_SIZE);
+    device_over(region(MIN_SIZE), info)
+}
+
+fn device_over(region: &'static [queue::AtomicU64], info: Info) -> (Guest, Server<'static>) {
     let (client, mut server) = (Client::new(region).unwrap(), Server::new(region).unwrap());
     server.set_up(true);
     assert!(server.sleep());
@@ -363,4 +366,25 @@ fn a_completion_that_was_not_asked_for_breaks_the_device() {
         assert_eq!(guest.changes.error, Some(DeviceError::Link));
         assert!(!guest.slots.is_quiesced());
     }
+}
+
+/// The driver domain starts again: the frames that it had taken are lost, and the guest has their chains back.
+#[test]
+fn frames_that_a_driver_that_starts_again_has_lost_come_back() {
+    let region = region(MIN_SIZE);
+    let (mut guest, mut server) = device_over(region, INFO);
+    guest.bring_up(common::EVENT_IDX, 3);
+    let taken = send(&mut guest, &header(0, 0, 0, 0), &frame(REMOTE, 1000), &[]);
+    assert!(matches!(server.next().unwrap().unwrap().payload, FramePayload::Window { .. }));
+    server.release();
+    let waiting = send(&mut guest, &header(0, 0, 0, 0), &frame(REMOTE, 1001), &[]);
+
+    let mut server = Server::new(region).unwrap();
+    guest.notified();
+    assert_eq!([guest.used(TRANSMIT), guest.used(TRANSMIT)], [Some((taken, 0)), None]);
+    let FramePayload::Window { id, .. } = server.next().unwrap().unwrap().payload else { panic!("in the window") };
+    server.release();
+    server.sent(id).unwrap();
+    guest.notified();
+    assert_eq!([guest.used(TRANSMIT), guest.used(TRANSMIT)], [Some((waiting, 0)), None]);
 }
