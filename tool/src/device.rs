@@ -9,12 +9,13 @@ use crate::problem::Problem;
 use crate::settings::{Setting, Settings};
 use crate::source::At;
 use crate::system::{Domain, Region, number};
-use config::{Access, MAX_DISKS, MAX_INTERFACES, MAX_PARTITION_NAME, Part, PartKind, Text};
+use config::{Access, MAX_DISKS, MAX_INTERFACES, MAX_PARTITION_NAME, Part, PartKind, Size, Text};
 use zerocopy::FromZeros;
 
 /// Every device that a guest can have.
-const DEVICES: [(&str, Class, usize); 4 + MAX_INTERFACES] = [
-    ("serial0", Class::Serial, 0),
+const DEVICES: [(&str, Class, usize); 7] = [
+    (UART, Class::Serial, 0),
+    (CONSOLE, Class::Serial, 0),
     ("blk0", Class::Blk, 0),
     ("blk1", Class::Blk, 1),
     ("net0", Class::Net, 0),
@@ -22,6 +23,13 @@ const DEVICES: [(&str, Class, usize); 4 + MAX_INTERFACES] = [
     ("rng0", Class::Rng, 0),
 ];
 const _: () = assert!(MAX_DISKS == 2 && MAX_INTERFACES == 2);
+
+/// The only device that is not virtio.
+const UART: &str = "serial0";
+/// Served by a serial driver as the UART is.
+const CONSOLE: &str = "console0";
+/// What a console has without a setting: what terminals have had since the VT100.
+const SIZE: Size = Size { columns: 80, rows: 24 };
 
 /// GPT has 36 UTF-16 units for a partition's name (UEFI 2.10, 5.3.3).
 const PARTITION_NAME_UNITS: usize = 36;
@@ -35,6 +43,8 @@ pub enum Share {
     Part(Part),
     /// An address in a network.
     Mac([u8; 6]),
+    /// A console of its own besides the UART.
+    Console(Size),
 }
 
 /// A device of a guest.
@@ -51,6 +61,13 @@ pub struct Device<'a> {
     pub queue: &'a Region,
     /// What it gets.
     pub share: Share,
+}
+
+impl Device<'_> {
+    /// Whether the guest finds it among its virtio devices.
+    pub fn is_virtio(&self) -> bool {
+        self.name != UART
+    }
 }
 
 /// The names of all devices.
@@ -70,9 +87,10 @@ pub fn read<'a>(checker: &mut Checker<'a>, domain: &'a Domain, settings: &Settin
         let Some(own) = settings.device(name) else { continue };
         own.check_known(
             checker,
-            match class {
-                Class::Blk => &["queue", "partition", "sectors", "read-only"],
-                Class::Net => &["queue", "mac"],
+            match (name, class) {
+                (_, Class::Blk) => &["queue", "partition", "sectors", "read-only"],
+                (_, Class::Net) => &["queue", "mac"],
+                (CONSOLE, _) => &["queue", "size"],
                 _ => &["queue"],
             },
         );
@@ -80,9 +98,10 @@ pub fn read<'a>(checker: &mut Checker<'a>, domain: &'a Domain, settings: &Settin
             let region = checker.queue(setting.at, setting.value, class, domain)?;
             Some((setting.at, region))
         });
-        let share = match class {
-            Class::Blk => part(checker, name, &own).map(Share::Part),
-            Class::Net => own.required(checker, "mac").and_then(|setting| mac(checker, setting)).map(Share::Mac),
+        let share = match (name, class) {
+            (_, Class::Blk) => part(checker, name, &own).map(Share::Part),
+            (_, Class::Net) => own.required(checker, "mac").and_then(|setting| mac(checker, setting)).map(Share::Mac),
+            (CONSOLE, _) => own.get("size").map_or(Some(SIZE), |setting| size(checker, setting)).map(Share::Console),
             _ => Some(Share::Whole),
         };
         if let (Some((at, queue)), Some(share)) = (queue, share) {
@@ -152,6 +171,16 @@ fn mac(checker: &mut Checker, setting: Setting) -> Option<[u8; 6]> {
         return None;
     }
     Some(mac)
+}
+
+/// Columns and rows, which the device has 16 bits each for.
+fn size(checker: &mut Checker, setting: Setting) -> Option<Size> {
+    let count = |text: &str| text.parse::<u16>().ok().filter(|count| *count > 0);
+    let size = setting.value.split_once('x').and_then(|(columns, rows)| Some((count(columns)?, count(rows)?)));
+    if size.is_none() {
+        checker.add(setting.at, Problem::SizeSyntax { value: setting.value.to_owned() });
+    }
+    size.map(|(columns, rows)| Size { columns, rows })
 }
 
 /// Whether the host can tell that two parts of one disk have sectors in common. Names and numbers are known only there.

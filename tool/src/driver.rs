@@ -65,11 +65,6 @@ impl Class {
         }
     }
 
-    /// Whether guests have virtio devices that such a driver serves.
-    pub const fn is_virtio(self) -> bool {
-        matches!(self, Self::Blk | Self::Net | Self::Rng)
-    }
-
     /// Whether such a driver's device reaches its clients' RAM.
     pub const fn reaches_ram(self) -> bool {
         matches!(self, Self::Blk | Self::Net)
@@ -251,7 +246,7 @@ impl<'a> Driver<'a> {
                     ram: served.ram_size(),
                     part: match served.share {
                         Share::Part(part) => part,
-                        Share::Whole | Share::Mac(_) => FromZeros::new_zeroed(),
+                        _ => FromZeros::new_zeroed(),
                     },
                 });
                 Blk { header: Blk::header(), device, count, clients }.as_bytes().to_vec()
@@ -262,7 +257,7 @@ impl<'a> Driver<'a> {
                     ram: served.ram_size(),
                     mac: match served.share {
                         Share::Mac(mac) => mac,
-                        Share::Whole | Share::Part(_) => [0; 6],
+                        _ => [0; 6],
                     },
                     reserved: [0; 2],
                 });

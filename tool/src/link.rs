@@ -10,7 +10,7 @@ use crate::problem::{Hex, Problem, Role};
 use crate::source::At;
 use crate::system::{Domain, Region};
 use crate::vmm::Vmm;
-use config::{Access as DiskAccess, Channel, Client, Link, MAX_CLIENTS, Window};
+use config::{Access as DiskAccess, Channel, Client, Console, Link, MAX_CLIENTS, Window};
 
 const PAGE: u64 = 0x1000;
 
@@ -23,13 +23,18 @@ impl<'a> Checker<'a> {
                 continue;
             };
             let config = &mut vmm.config;
-            match device.class {
-                Class::Serial => config.serial = own,
-                Class::Blk => config.blk[device.index] = own,
-                Class::Net => config.net[device.index] = own,
-                Class::Rng => config.rng = own,
+            let mut name = config.name;
+            match (device.class, device.share) {
+                (Class::Serial, Share::Console(size)) => {
+                    config.console = Console { link: own, size, reserved: [0; 4] };
+                    name = self.name(at, &format!("{}/{}", name.as_str(), device.name));
+                }
+                (Class::Serial, _) => config.serial = own,
+                (Class::Blk, _) => config.blk[device.index] = own,
+                (Class::Net, _) => config.net[device.index] = own,
+                (Class::Rng, _) => config.rng = own,
                 // No device of a guest.
-                Class::Power | Class::Timer => {}
+                (Class::Power | Class::Timer, _) => {}
             }
             if device.class.reaches_ram()
                 && let Some(ram) = vmm.ram
@@ -41,7 +46,7 @@ impl<'a> Checker<'a> {
             driver.clients.push(Served {
                 at,
                 what: format!("{} of {}", device.name, domain.name),
-                client: Client { name: vmm.config.name, link: other },
+                client: Client { name, link: other },
                 ram: vmm.ram,
                 share: device.share,
             });
@@ -165,9 +170,11 @@ impl<'a> Checker<'a> {
     pub fn check_unnamed_queues(&mut self, vmms: &[Vmm<'a>], drivers: &[Driver<'a>]) {
         for vmm in vmms {
             for driver in drivers {
-                let Some(device) = device::names_of(driver.class).find(|device| !vmm.describes(device)) else {
-                    continue;
-                };
+                let (described, not): (Vec<&str>, Vec<&str>) =
+                    device::names_of(driver.class).partition(|device| vmm.describes(device));
+                // What one that is described wrongly has for its queue is not known.
+                let is_right = |name: &&str| vmm.devices.iter().any(|device| device.name == *name);
+                let Some(device) = not.first().copied().filter(|_| described.iter().all(is_right)) else { continue };
                 for map in &vmm.domain.maps {
                     if driver.domain.maps.iter().any(|other| other.region == map.region)
                         && !vmm.names(&map.region)

@@ -106,6 +106,8 @@ pub enum Problem {
     SectorsSyntax { value: String },
     #[error("`{device}` has both `partition` and `sectors`; remedy: keep one of the two")]
     PartTwice { device: String },
+    #[error("`size=\"{value}\"` is no size of a console; remedy: write COLUMNSxROWS, each at least 1, as in 80x24")]
+    SizeSyntax { value: String },
     #[error("`mac=\"{value}\"` is no address; remedy: write six bytes in hexadecimal, as in 52:54:00:12:34:56")]
     MacSyntax { value: String },
     #[error(

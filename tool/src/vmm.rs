@@ -10,7 +10,7 @@ use crate::instruction::Target;
 use crate::problem::{Hex, Problem, Role, list};
 use crate::settings::Settings;
 use crate::system::{Domain, Guest, Region};
-use config::{Channel, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window};
+use config::{Channel, Console, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window};
 use vmm_core::boot::{self, BootError, RAM_UNIT};
 use vmm_core::fdt::is_device_tree;
 use vmm_core::map::VIRTIO;
@@ -234,7 +234,7 @@ impl<'a> Vmm<'a> {
 
     /// The page of which the guest reads its virtio devices' registers.
     fn read_register_page(&mut self, checker: &mut Checker<'a>) {
-        let setting = if self.devices.iter().any(|device| device.class.is_virtio()) {
+        let setting = if self.devices.iter().any(Device::is_virtio) {
             self.settings.required(checker, "virtio")
         } else {
             self.settings.get("virtio")
@@ -331,6 +331,7 @@ fn empty() -> config::Vmm {
         blk: [Link::NONE; MAX_DISKS],
         net: [Link::NONE; MAX_INTERFACES],
         rng: Link::NONE,
+        console: Console::NONE,
         power: Channel::NONE,
         timer: Channel::NONE,
     }

@@ -6,7 +6,7 @@
 mod fixture;
 
 use config::{
-    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Timer, Vmm, Window,
+    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Size, Timer, Vmm, Window,
 };
 use fixture::{Fixture, gzip};
 use std::fs;
@@ -103,11 +103,12 @@ fn a_vmm_is_told_its_virtio_devices() {
     assert_eq!(a.blk, [link(0x6000_0000, 0x1000, 1), link(0x6100_0000, 0x2000, 1)]);
     assert_eq!(a.net, [link(0x6200_0000, 0x1_0000, 5), link(0x6300_0000, 0x1_0000, 5)]);
     assert_eq!((a.rng, a.serial), (link(0x6400_0000, 0x1000, 9), Link::NONE));
+    assert_eq!((a.console.link, a.console.size), (link(0x6500_0000, 0x2000, 13), Size { columns: 132, rows: 43 }));
 
     let page = Page::read(&fixture, "config/b_vmm.bin");
     let b = Vmm::from_file(&page.0).unwrap();
     assert_eq!(b.blk, [link(0x6000_0000, 0x1000, 3), Link::NONE]);
-    assert_eq!((b.net[1], b.rng), (Link::NONE, Link::NONE));
+    assert_eq!((b.net[1], b.rng, b.console.link), (Link::NONE, Link::NONE, Link::NONE));
 }
 
 #[test]
@@ -142,7 +143,8 @@ fn drivers_of_virtio_devices_are_told_their_device_and_what_each_client_gets() {
 
     let page = Page::read(&fixture, "config/serial.bin");
     let serial = Serial::from_file(&page.0).unwrap();
-    let [log] = serial.clients() else { panic!("one client") };
+    let [console, log] = serial.clients() else { panic!("two clients") };
+    assert_eq!((console.name.as_str(), console.link), ("a/console0", link(0x2010_0000, 0x2000, 14)));
     assert_eq!((log.name.as_str(), log.link), ("blk", link(0x2000_0000, 0x2000, 12)));
 }
 

@@ -52,6 +52,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-disk", run: linux_disk },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },
+    Test { name: "linux-console", run: linux_console },
     Test { name: "two-guests", run: two_guests },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
@@ -314,6 +315,30 @@ fn linux_rng(setup: &Setup) -> Result<()> {
         at_prompt(&mut machine, PROMPT, "wc -c /tmp/r", "^4096 ")?;
     }
     ensure!(sums[0] != sums[1], "/dev/hwrng gave the same twice");
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
+}
+
+/// A second shell is on the virtio console, of the size that the device has: what is typed there arrives, and no output
+/// is lost.
+fn linux_console(setup: &Setup) -> Result<()> {
+    let mut machine = setup.boot("linux-console", None)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    focus(&mut machine, 1)?;
+    machine.expect("the console's name", "^-- linux/console0$", ANSWER)?;
+    machine.expect("its shell's prompt", PROMPT, ANSWER)?;
+    at_prompt(&mut machine, PROMPT, "tty", "^/dev/hvc0$")?;
+    at_prompt(&mut machine, PROMPT, "stty size", "^24 80$")?;
+    at_prompt(&mut machine, PROMPT, &format!("echo {} | wc -c", "x".repeat(999)), "^1000$")?;
+    machine.send("seq 1 5000")?;
+    machine.expect("the numbers", "^1$", ANSWER)?;
+    let start = machine.transcript().text().len();
+    machine.expect("the last number", "^5000$", BOOT)?;
+    machine.expect("the next prompt", PROMPT, ANSWER)?;
+    let text = machine.transcript().text();
+    let first = text.get(..start).and_then(|text| text.rfind("\n1\n")).context("the first number")?;
+    let seen: String = text[first + 1..].lines().take(5000).map(|line| format!("{line}\n")).collect();
+    ensure!(seen.as_bytes() == numbers(5000), "the console lost or changed output");
     machine.send("poweroff -f")?;
     Ok(machine.expect_exit(0, BOOT)?)
 }

@@ -43,7 +43,7 @@ pub const MAX_BOOTARGS: usize = 1024;
 pub const MAX_NAME: usize = 32;
 
 /// Layout version of all records.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 const MAGIC: u32 = u32::from_le_bytes(*b"vmmc");
 
 /// Which record a configuration file holds.
@@ -254,6 +254,8 @@ pub struct Vmm {
     pub net: [Link; MAX_INTERFACES],
     /// The guest's source of entropy, served by its driver; or none.
     pub rng: Link,
+    /// The guest's virtio console, served by the serial PD; or none.
+    pub console: Console,
     /// The power PD, told when the guest is off; or none.
     pub power: Channel,
     /// The timer PD, which this PD calls; or none.
@@ -262,6 +264,33 @@ pub struct Vmm {
 
 impl Record for Vmm {
     const KIND: Kind = Kind::Vmm;
+}
+
+/// A virtio console.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Console {
+    /// Its queues, besides those of [`Vmm::serial`].
+    pub link: Link,
+    /// Its size.
+    pub size: Size,
+    /// Zero.
+    pub reserved: [u8; 4],
+}
+
+impl Console {
+    /// No console.
+    pub const NONE: Self = Self { link: Link::NONE, size: Size { columns: 0, rows: 0 }, reserved: [0; 4] };
+}
+
+/// The size of a console, in characters.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Size {
+    /// Characters of a row.
+    pub columns: u16,
+    /// Number of rows.
+    pub rows: u16,
 }
 
 /// One client of a driver PD.
@@ -286,7 +315,7 @@ pub struct Serial {
     pub irq: Channel,
     /// How many of `clients` there are.
     pub count: u64,
-    /// The clients: the VMMs in the order of `system.xml`, then the drivers that log.
+    /// The clients: the consoles of the VMMs in the order of `system.xml`, then the drivers that log.
     pub clients: [Client; MAX_CLIENTS],
 }
 

@@ -9,17 +9,18 @@ use config::{Link, LogLevel};
 use core::fmt;
 use pd::Static;
 use queue::blk::Medium;
-use queue::{TooSmall, blk, net, rng};
+use queue::{AtomicU64, TooSmall, blk, net, rng, serial};
 use sel4_microkit::{Channel, ChannelSet};
 use vmm_core::map::VIRTIO_SLOTS;
 use vmm_core::virtio::Device;
 use vmm_core::virtio::blk::Blk;
+use vmm_core::virtio::console::{Console, Size};
 use vmm_core::virtio::mmio::Slots;
 use vmm_core::virtio::net::Net;
 use vmm_core::virtio::rng::Rng;
 
 /// Every device that there can be, in the order of the slots: each has the same slot in all guests.
-const NAMES: [&str; 5] = ["blk0", "blk1", "net0", "net1", "rng0"];
+const NAMES: [&str; 6] = ["blk0", "blk1", "net0", "net1", "rng0", "console0"];
 const _: () = assert!(NAMES.len() <= VIRTIO_SLOTS);
 
 /// This end of a link.
@@ -27,7 +28,19 @@ enum End {
     Blk(blk::Client<'static>),
     Net(net::Client<'static>),
     Rng(rng::Client<'static>),
+    Console(serial::Client<'static>),
 }
+
+/// Makes this end of a link.
+type New = fn(&'static [AtomicU64]) -> Result<End, TooSmall>;
+/// The same for each of [`NAMES`].
+const NEW: [New; NAMES.len()] = {
+    let blk: New = |region| blk::Client::new(region).map(End::Blk);
+    let net: New = |region| net::Client::new(region).map(End::Net);
+    let rng: New = |region| rng::Client::new(region).map(End::Rng);
+    let console: New = |region| serial::Client::new(region).map(End::Console);
+    [blk, blk, net, net, rng, console]
+};
 
 /// Too large for the stack.
 static SLOTS: Static<Slots> = Static::new(Slots::new());
@@ -43,14 +56,11 @@ impl Virtio {
     /// The links that `config` describes.
     pub fn new(config: &config::Vmm) -> Self {
         let ([blk0, blk1], [net0, net1]) = (config.blk, config.net);
-        let links = [blk0, blk1, net0, net1, config.rng];
-        let ends = [
-            end(NAMES[0], blk0, |region| blk::Client::new(region).map(End::Blk)),
-            end(NAMES[1], blk1, |region| blk::Client::new(region).map(End::Blk)),
-            end(NAMES[2], net0, |region| net::Client::new(region).map(End::Net)),
-            end(NAMES[3], net1, |region| net::Client::new(region).map(End::Net)),
-            end(NAMES[4], config.rng, |region| rng::Client::new(region).map(End::Rng)),
-        ];
+        let links = [blk0, blk1, net0, net1, config.rng, config.console.link];
+        let mut ends = [const { None }; NAMES.len()];
+        for ((to, name), (link, new)) in ends.iter_mut().zip(NAMES).zip(links.iter().zip(NEW)) {
+            *to = end(name, *link, new);
+        }
         Self { ends, channels: links.map(|link| pd::channel(link.channel)) }
     }
 
@@ -59,7 +69,7 @@ impl Virtio {
         let is_unknown = |end: &Option<End>| match end {
             Some(End::Blk(client)) => client.medium() == Ok(Medium::Unknown),
             Some(End::Net(client)) => client.info() == Ok(None),
-            Some(End::Rng(_)) | None => false,
+            Some(End::Rng(_) | End::Console(_)) | None => false,
         };
         self.ends.iter().zip(NAMES).find(|(end, _)| is_unknown(end)).map(|(_, name)| name)
     }
@@ -76,6 +86,8 @@ impl Virtio {
         // SAFETY: the window is of this PD's record, mapped writable, and used only here; the guest only reads it.
         let page = unsafe { pd::words32(config.virtio) };
         let slots = SLOTS.take()?;
+        let config::Size { columns, rows } = config.console.size;
+        let size = Size { columns, rows };
         slots.set_page(page);
         for (slot, (end, name)) in self.ends.iter_mut().zip(NAMES).enumerate() {
             let device = match end.take() {
@@ -91,6 +103,7 @@ impl Virtio {
                     Err(queue::Broken) => Err("broke the rules of the queues"),
                 },
                 Some(End::Rng(client)) => Ok(Device::Rng(Rng::new(client))),
+                Some(End::Console(client)) => Ok(Device::Console(Console::new(client, size))),
             };
             match device {
                 Ok(device) => slots.attach(slot, device),
@@ -115,7 +128,7 @@ impl Virtio {
 }
 
 /// This end of `link`, if there is one.
-fn end(name: &str, link: Link, new: impl FnOnce(&'static [queue::AtomicU64]) -> Result<End, TooSmall>) -> Option<End> {
+fn end(name: &str, link: Link, new: New) -> Option<End> {
     if link.queues.is_empty() {
         return None;
     }

@@ -6,6 +6,7 @@
 use super::chain::Chain;
 use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
 use crate::memory::GuestMemory;
+use core::mem::take;
 use queue::serial::Client;
 
 const RECEIVE: usize = 0;
@@ -35,6 +36,8 @@ pub struct Console {
     typed: heapless::Vec<u8, PIECE>,
     /// Output that waits for room.
     waiting: Option<Waiting>,
+    /// The driver is still to be told of the size.
+    announce: bool,
 }
 
 /// A chain that has been sent in part.
@@ -47,7 +50,7 @@ impl Console {
     /// The device whose output goes to `link`, and whose input comes from there.
     #[must_use]
     pub const fn new(link: Client<'static>, size: Size) -> Self {
-        Self { link, size, typed: heapless::Vec::new(), waiting: None }
+        Self { link, size, typed: heapless::Vec::new(), waiting: None, announce: false }
     }
 
     /// Gives the guest what was typed.
@@ -157,7 +160,10 @@ impl VirtioDevice for Console {
         ])
     }
 
-    fn start(&mut self, _features: u64) {}
+    /// Linux's driver reads the size only when it is told of a change, so it is told once (5.3.5).
+    fn start(&mut self, features: u64) {
+        self.announce = features & SIZE != 0;
+    }
 
     fn run<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         self.exchange(queues)?;
@@ -188,7 +194,7 @@ impl VirtioDevice for Console {
     }
 
     fn config_changed(&mut self) -> bool {
-        false
+        take(&mut self.announce)
     }
 
     fn wake_wanted(&mut self) -> bool {

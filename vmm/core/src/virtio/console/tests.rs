@@ -15,6 +15,7 @@ fn working() -> (Guest, Server<'static>) {
     server.ask(true);
     let mut guest = Guest::new(Device::Console(Console::new(client, Size { columns: 80, rows: 25 })));
     guest.bring_up(SIZE | feature::EVENT_IDX, 2);
+    assert_eq!((guest.interrupt(), guest.interrupt()), (2, 0), "the size is announced, once");
     (guest, server)
 }
 
