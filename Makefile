@@ -36,8 +36,8 @@ HOST_DIR := build/cargo
 PD_DIR := $(OUT)/cargo
 TOOL := $(HOST_DIR)/release/vmm-tool
 HARNESS := $(HOST_DIR)/release/harness
-PDS := vmm serial power timer idle blk net rng
-ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf
+PDS := vmm serial power timer idle blk net rng supervisor
+ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/bench/initramfs.cpio
 TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
@@ -126,7 +126,7 @@ $(OUT)/programs: sdk FORCE
 # $(1): the directory; $(2): the system's file. An image is packed again only if something in it changed.
 define image
 $(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
-	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --search-path build --output $(1) $(2)
+	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --search-path build --search-path $(OUT) --output $(1) $(2)
 	@if [ ! -e $$@ ] || [ -n "$$$$(find $(1)/system.xml $(1)/config $(OUT)/*.elf build/guests -newer $$@ -print -quit)" ]; then \
 	    echo "packing $$@"; \
 	    "$(MICROKIT_SDK)/bin/microkit" $(1)/system.xml --board $(BOARD) --config $(CONFIG) \

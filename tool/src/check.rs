@@ -113,6 +113,8 @@ pub fn check(system: &System, sources: &Sources, files: &SearchPath, report: &mu
     checker.check_unnamed_queues(&vmms, &drivers);
     checker.check_uses(&drivers);
     checker.check_priorities(&vmms, &drivers);
+    let supervisors = drivers.iter().filter(|driver| driver.class == Class::Supervisor);
+    checker.check_parents(&supervisors.map(|driver| driver.domain).collect::<Vec<_>>());
     let vmms = vmms.iter().map(|vmm| (vmm.domain, vmm.record(), Vec::new()));
     let drivers = drivers.iter().map(|driver| (driver.domain, driver.record(), driver.paddrs()));
     let configuration = |(domain, bytes, paddrs): (&Domain, _, _)| Configuration {

@@ -11,7 +11,8 @@ use crate::settings::Settings;
 use crate::source::At;
 use crate::system::{Domain, Region, number};
 use config::{
-    Blk, BlkClient, Channel, Client, DmaDevice, Link, Net, NetClient, Power, Record, Rng, Serial, Timer, Window,
+    Blk, BlkClient, Channel, Child, Client, DmaDevice, Link, Net, NetClient, Power, Record, Rng, Serial, Supervisor,
+    Timer, Window,
 };
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -30,16 +31,19 @@ pub enum Class {
     Power,
     /// A timer, by which guests wait.
     Timer,
+    /// Drivers, which it starts again when they fault.
+    Supervisor,
 }
 
 impl Class {
-    const NAMES: [(&'static str, Self); 6] = [
+    const NAMES: [(&'static str, Self); 7] = [
         ("serial", Self::Serial),
         ("blk", Self::Blk),
         ("net", Self::Net),
         ("rng", Self::Rng),
         ("power", Self::Power),
         ("timer", Self::Timer),
+        ("supervisor", Self::Supervisor),
     ];
 
     /// As in the setting `class`.
@@ -51,6 +55,7 @@ impl Class {
             Self::Rng => "rng",
             Self::Power => "power",
             Self::Timer => "timer",
+            Self::Supervisor => "supervisor",
         }
     }
 
@@ -61,7 +66,7 @@ impl Class {
             Self::Blk => queue::blk::MIN_SIZE as u64,
             Self::Net => queue::net::MIN_SIZE as u64,
             Self::Rng => queue::rng::MIN_SIZE as u64,
-            Self::Power | Self::Timer => 0,
+            Self::Power | Self::Timer | Self::Supervisor => 0,
         }
     }
 
@@ -104,6 +109,8 @@ pub struct Driver<'a> {
     pub log_link: Link,
     registers: Window,
     dma: Option<(&'a Region, Window)>,
+    children: Vec<Child>,
+    restart_limit: u64,
     settings: Settings<'a>,
 }
 
@@ -129,6 +136,8 @@ impl<'a> Driver<'a> {
             log_link: Link::NONE,
             registers: Window::default(),
             dma: None,
+            children: Vec::new(),
+            restart_limit: 0,
             settings,
         };
         match class {
@@ -148,6 +157,12 @@ impl<'a> Driver<'a> {
             Class::Timer => {
                 driver.settings.check_known(checker, &["class"]);
                 driver.check_irq(checker);
+            }
+            Class::Supervisor => {
+                driver.settings.check_known(checker, &["class", "log", "restart-limit"]);
+                driver.read_log(checker);
+                driver.restart_limit = checker.restart_limit(&driver.settings);
+                driver.children = checker.children(domain);
             }
         }
         Some(driver)
@@ -177,6 +192,10 @@ impl<'a> Driver<'a> {
             let vaddr = checker.mapped(self.domain, Role::Dma, region, Access::SHARED, "…").unwrap_or(0);
             self.dma = Some((region, Window { vaddr, size }));
         }
+        self.read_log(checker);
+    }
+
+    fn read_log(&mut self, checker: &mut Checker<'a>) {
         self.log = self.settings.get("log").and_then(|setting| {
             let region = checker.queue(setting.at, setting.value, Class::Serial, self.domain)?;
             Some((setting.at, region))
@@ -268,6 +287,15 @@ impl<'a> Driver<'a> {
                 Rng { header: Rng::header(), device, count, clients }.as_bytes().to_vec()
             }
             Class::Power => Power { header: Power::header(), guests: self.client_mask() }.as_bytes().to_vec(),
+            Class::Supervisor => Supervisor {
+                header: Supervisor::header(),
+                log: self.log_link,
+                restart_limit: self.restart_limit,
+                count: self.children.len() as u64,
+                children: entries(&self.children, |child| *child),
+            }
+            .as_bytes()
+            .to_vec(),
             Class::Timer => Timer { header: Timer::header(), irq, clients: self.client_mask() }.as_bytes().to_vec(),
         }
     }
@@ -280,10 +308,13 @@ impl<'a> Driver<'a> {
 
     /// The clients' entries in a record.
     fn clients<T: FromZeros>(&self, entry: impl Fn(&Served) -> T) -> [T; config::MAX_CLIENTS] {
-        let mut entries: [T; config::MAX_CLIENTS] = std::array::from_fn(|_| T::new_zeroed());
-        entries.iter_mut().zip(&self.clients).for_each(|(to, from)| *to = entry(from));
-        entries
+        entries(&self.clients, entry)
     }
+}
+
+/// The entries of `items` in a record that has room for `N`.
+fn entries<T: FromZeros, S, const N: usize>(items: &[S], entry: impl Fn(&S) -> T) -> [T; N] {
+    std::array::from_fn(|n| items.get(n).map_or_else(T::new_zeroed, &entry))
 }
 
 impl Served<'_> {

@@ -34,7 +34,7 @@ impl<'a> Checker<'a> {
                 (Class::Net, _) => config.net[device.index] = own,
                 (Class::Rng, _) => config.rng = own,
                 // No device of a guest.
-                (Class::Power | Class::Timer, _) => {}
+                (Class::Power | Class::Timer | Class::Supervisor, _) => {}
             }
             if device.class.reaches_ram()
                 && let Some(ram) = vmm.ram

@@ -24,6 +24,7 @@ mod problem;
 mod sdk;
 mod settings;
 mod source;
+mod supervisor;
 mod system;
 mod vmm;
 

@@ -221,6 +221,26 @@ pub enum Problem {
     #[error("`{vmm}` may not call over its channel to `{driver}`; remedy: add pp=\"true\" to its end")]
     ChannelNoCall { vmm: String, driver: String },
 
+    // Supervisors.
+    #[error("supervisor `{supervisor}` has no driver; remedy: move those into it that it is to start again")]
+    SupervisorEmpty { supervisor: String },
+    #[error(
+        "supervisor `{supervisor}` has {count} drivers; remedy: leave it {max}, and add a second one for the others"
+    )]
+    ChildCount { supervisor: String, count: usize, max: usize },
+    #[error("`{pd}` cannot be started again, as {why}; remedy: move it out of `{supervisor}`")]
+    ChildUnfit { pd: String, why: &'static str, supervisor: String },
+    #[error(
+        "`{pd}` is in `{parent}`, which is no supervisor; remedy: move it out, or add `<?driver class=\"supervisor\"?>`"
+    )]
+    ChildUnsupervised { pd: String, parent: String },
+    #[error("no program `{path}` in {dirs}; remedy: build it, or correct the path of its program_image")]
+    ProgramMissing { path: String, dirs: String },
+    #[error(
+        "`{path}` is no program for AArch64 ({why}); remedy: build it again, or correct the path of its program_image"
+    )]
+    ProgramFormat { path: String, why: String },
+
     // The SDK.
     #[error(
         "no Microkit SDK at {path}; remedy: unpack microkit-sdk-{wanted} there, or set MICROKIT_SDK to where it is"

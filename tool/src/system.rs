@@ -54,11 +54,16 @@ pub struct Domain {
     pub at: At,
     pub node: NodeId,
     pub name: String,
+    /// Of one in another domain, that domain and Microkit's id in it.
+    pub parent: Option<(NodeId, u8)>,
+    /// The path of its program image, if it has one.
+    pub program: Option<String>,
     /// `None` if it is no number.
     pub priority: Option<u64>,
     /// The core, if it says.
     pub core: Option<u64>,
     pub smc: bool,
+    pub passive: bool,
     pub maps: Vec<Map>,
     /// Microkit's ids of its interrupts.
     pub irqs: Vec<u8>,
@@ -184,9 +189,15 @@ impl Reader<'_> {
             at: At::node(&node),
             node: node.id(),
             name: self.text(node, "name"),
+            parent: node.parent_element().filter(|parent| parent.has_tag_name("protection_domain")).map(|parent| {
+                let id = self.decimal(node, "id").unwrap_or(0);
+                (parent.id(), id)
+            }),
+            program: None,
             priority: self.priority(node),
             core: self.number(node, "cpu"),
             smc: node.attribute("smc") == Some("true"),
+            passive: node.attribute("passive") == Some("true"),
             maps: Vec::new(),
             irqs: Vec::new(),
             guest: None,
@@ -207,6 +218,7 @@ impl Reader<'_> {
                     domain.irqs.push(self.decimal(child, "id").unwrap_or(0));
                 }
                 "virtual_machine" => domain.guest = Some(self.guest(child)),
+                "program_image" => domain.program = child.attribute("path").map(str::to_owned),
                 _ => {}
             }
         }

@@ -6,7 +6,8 @@
 mod fixture;
 
 use config::{
-    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Size, Timer, Vmm, Window,
+    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Size, Supervisor, Timer, Vmm,
+    Window,
 };
 use fixture::{Fixture, gzip};
 use std::fs;
@@ -15,6 +16,7 @@ use std::time::UNIX_EPOCH;
 
 const SYSTEM: &str = include_str!("base.xml");
 const VIRTIO: &str = include_str!("virtio.xml");
+const SUPERVISED: &str = include_str!("supervised.xml");
 const BOARD: &str = include_str!("board.dtd");
 
 fn output(fixture: &Fixture, path: &str) -> Vec<u8> {
@@ -194,6 +196,19 @@ fn a_compressed_kernel_is_unpacked_and_the_region_filled_from_that() {
 }
 
 #[test]
+fn a_supervisor_is_told_how_its_drivers_start() {
+    let fixture = Fixture::new("supervised", SUPERVISED, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let page = Page::read(&fixture, "config/drivers.bin");
+    let supervisor = Supervisor::from_file(&page.0).unwrap();
+    assert_eq!((supervisor.log, supervisor.restart_limit), (link(0x3000_0000, 0x2000, 3), 9));
+    let drivers = supervisor.children().iter().map(|driver| (driver.name.as_str(), driver.id, driver.entry));
+    assert_eq!(drivers.collect::<Vec<_>>(), [("serial", 5, 0x20_0040), ("power", 6, 0x20_0040)]);
+    let page = Page::read(&fixture, "config/serial.bin");
+    assert_eq!(Serial::from_file(&page.0).unwrap().clients()[0].name.as_str(), "drivers");
+}
+
+#[test]
 fn what_has_not_changed_is_not_written_again() {
     let fixture = Fixture::new("unchanged", SYSTEM, BOARD);
     assert_eq!(fixture.expand(), Ok(()));
@@ -214,7 +229,12 @@ fn the_repositorys_own_system_is_right_for_every_board() {
     let system = fs::read_to_string(root.join("system.xml")).unwrap();
     for board in fs::read_dir(root.join("board")).unwrap() {
         let board = board.unwrap().path().join("board.dtd");
-        let fixture = Fixture::new("own", &system, &fs::read_to_string(&board).unwrap());
+        let entities = fs::read_to_string(&board).unwrap();
+        let fixture = Fixture::new("own", &system, &entities);
+        let driver = fs::read(fixture.dir.join("driver.elf")).unwrap();
+        for program in entities.split('"').filter(|value| value.ends_with(".elf")) {
+            fixture.write(program, &driver);
+        }
         let image = fs::read(fixture.dir.join("Image")).unwrap();
         fixture.write("guests/linux/Image", &gzip(&image));
         fixture.write("guests/linux/initramfs.cpio", b"070701");

@@ -3,7 +3,8 @@
 
 //! Every message of the tool, word for word.
 //!
-//! A file `rules/NAME.case` is a change to `base.xml`, `rules/virtio/NAME.case` to `virtio.xml`, and what the tool says to it:
+//! A file `rules/NAME.case` is a change to `base.xml`, `rules/virtio/NAME.case` to `virtio.xml`, `rules/supervised/NAME.case`
+//! to `supervised.xml`, and what the tool says to it:
 //! `- line` names a line (`-2 line` its second occurrence), which the `+ line`s below replace; `@ board` turns to
 //! `board.dtd`; `= message` is a line of the output.
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 const SYSTEM: &str = include_str!("base.xml");
 const VIRTIO: &str = include_str!("virtio.xml");
+const SUPERVISED: &str = include_str!("supervised.xml");
 const BOARD: &str = include_str!("board.dtd");
 
 struct Case {
@@ -58,7 +60,8 @@ impl Case {
             paths.sort();
             paths.into_iter().map(move |path| Self::read(&path, system))
         };
-        of(rules.clone(), SYSTEM).chain(of(rules.join("virtio"), VIRTIO)).collect()
+        let supervised = of(rules.join("supervised"), SUPERVISED);
+        of(rules.clone(), SYSTEM).chain(of(rules.join("virtio"), VIRTIO)).chain(supervised).collect()
     }
 }
 
@@ -205,7 +208,7 @@ fn docs_list_exactly_the_messages_that_there_are_and_each_is_tested() {
 
 #[test]
 fn no_damage_to_the_input_makes_the_tool_fail_otherwise_than_with_a_message() {
-    for (name, system) in [("damage", SYSTEM), ("damage-virtio", VIRTIO)] {
+    for (name, system) in [("damage", SYSTEM), ("damage-virtio", VIRTIO), ("damage-supervised", SUPERVISED)] {
         damage(&Fixture::new(name, system, BOARD), system);
     }
 }

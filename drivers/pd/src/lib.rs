@@ -9,6 +9,8 @@
 
 #![no_std]
 
+#[cfg(target_os = "none")]
+mod counter;
 mod log;
 
 use config::{FILE_SIZE, Record, Window};
@@ -18,6 +20,8 @@ use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sel4_microkit::{Channel, var};
 
+#[cfg(target_os = "none")]
+pub use counter::{counter, counter_frequency};
 pub use log::Log;
 
 /// This PD's record, from the region whose address the host tool puts in the `setvar` symbol `config`.

@@ -9,18 +9,10 @@ use timer::NEVER;
 /// `CNTP_CTL_EL0.ENABLE`, with `IMASK` clear.
 const ENABLE: u64 = 1;
 
-/// The system counter.
-pub fn now() -> u64 {
-    let count: u64;
-    // SAFETY: reads a register; a kernel that does not export it makes this domain fault, and does nothing else.
-    unsafe { asm!("isb", "mrs {}, cntpct_el0", out(reg) count, options(nomem, nostack)) };
-    count
-}
-
 /// Interrupts at `deadline`, or not at all if that is [`NEVER`].
 pub fn set(deadline: u64) {
     let control = if deadline == NEVER { 0 } else { ENABLE };
-    // SAFETY: as in `now`; the timer is this domain's.
+    // SAFETY: the timer is this domain's; a kernel that does not export it makes this domain fault, and does nothing else.
     unsafe {
         asm!("msr cntp_cval_el0, {}", "msr cntp_ctl_el0, {}", "isb", in(reg) deadline, in(reg) control,
              options(nomem, nostack));

@@ -40,7 +40,7 @@ mod domain {
         type Error = Infallible;
 
         fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
-            self.deadlines.expire(generic::now()).iter().for_each(Channel::notify);
+            self.deadlines.expire(pd::counter()).iter().for_each(Channel::notify);
             generic::set(self.deadlines.next());
             self.interrupted = channels.contains(self.irq);
             Ok(())

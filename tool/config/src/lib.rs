@@ -37,6 +37,8 @@ pub const MAX_CLIENTS: usize = 8;
 pub const MAX_DISKS: usize = 2;
 /// Largest number of network interfaces of a guest.
 pub const MAX_INTERFACES: usize = 2;
+/// Largest number of drivers of one supervisor PD.
+pub const MAX_CHILDREN: usize = 16;
 /// Longest kernel command line, in bytes (Linux takes 2048 on arm64; the record has to fit its page).
 pub const MAX_BOOTARGS: usize = 1024;
 /// Longest name of a guest or a PD, in bytes.
@@ -64,6 +66,8 @@ pub enum Kind {
     Rng = 6,
     /// [`Timer`].
     Timer = 7,
+    /// [`Supervisor`].
+    Supervisor = 8,
 }
 
 /// The first words of every record.
@@ -362,6 +366,48 @@ impl Record for Timer {
     const KIND: Kind = Kind::Timer;
 }
 
+/// A driver that a supervisor PD starts again.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Child {
+    /// Its PD's name.
+    pub name: Text<MAX_NAME>,
+    /// Microkit's id of it.
+    pub id: u64,
+    /// Address of its first instruction.
+    pub entry: u64,
+}
+
+/// What a supervisor PD has.
+#[derive(Clone, Copy, Debug, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Supervisor {
+    /// [`Record::header`].
+    pub header: Header,
+    /// Where its log goes: to the serial PD, or nowhere.
+    pub log: Link,
+    /// How often a driver is started again in ten seconds.
+    pub restart_limit: u64,
+    /// How many of `children` there are.
+    pub count: u64,
+    /// The drivers.
+    pub children: [Child; MAX_CHILDREN],
+}
+
+impl Record for Supervisor {
+    const KIND: Kind = Kind::Supervisor;
+}
+
+impl Supervisor {
+    /// The drivers that there are.
+    #[must_use]
+    pub fn children(&self) -> &[Child] {
+        let count = usize::try_from(self.count).unwrap_or(0);
+        self.children.get(..count).unwrap_or(&[])
+    }
+}
+
+const _: () = assert!(size_of::<Supervisor>() <= FILE_SIZE);
 const _: () = assert!(size_of::<Vmm>() <= FILE_SIZE && size_of::<Serial>() <= FILE_SIZE);
 
 #[cfg(test)]

@@ -17,8 +17,8 @@ mod virtio;
 mod wait;
 
 use config::LogLevel;
-use core::arch::asm;
 use core::mem::take;
+use pd::{counter, counter_frequency};
 use ram::Ram;
 use registers::Registers;
 use sel4_microkit::{
@@ -369,20 +369,4 @@ fn members(bits: u8) -> impl Iterator<Item = Vcpu> {
         rest &= rest.wrapping_sub(1);
         (index < MAX_VCPUS).then(|| Vcpu::new(index))
     })
-}
-
-/// The system counter.
-fn counter() -> u64 {
-    let count: u64;
-    // SAFETY: reads a register that the kernel lets protection domains read (`KernelArmExportPCNTUser`).
-    unsafe { asm!("isb", "mrs {}, cntpct_el0", out(reg) count, options(nomem, nostack)) };
-    count
-}
-
-/// How often the system counter counts in a second.
-fn counter_frequency() -> u64 {
-    let frequency: u64;
-    // SAFETY: reads a register that protection domains can read.
-    unsafe { asm!("mrs {}, cntfrq_el0", out(reg) frequency, options(nomem, nostack, pure)) };
-    frequency
 }

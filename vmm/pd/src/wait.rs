@@ -6,7 +6,7 @@
 //! A waiting vCPU is suspended, because the PD has one reply object, which the next exit needs. Its virtual timer does not
 //! fire then, so the timer PD takes its place.
 
-use crate::counter;
+use pd::counter;
 use sel4_microkit::{Channel, ChannelSet, Vcpu, VcpuReg};
 use timer::NEVER;
 use vmm_core::{MAX_VCPUS, VcpuId};
