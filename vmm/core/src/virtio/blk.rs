@@ -111,6 +111,8 @@ pub struct Blk {
     unflushed: usize,
     /// How many entries are at [`Stage::Lost`].
     lost: usize,
+    /// What had been submitted when it was last asked whether something is overdue.
+    looked: Mark,
 }
 
 impl Blk {
@@ -121,6 +123,7 @@ impl Blk {
         id.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
         let free = Entry { status: 0, written: 0, head: 0, generation: 0, stage: Stage::Free, mark: Mark::default() };
         Self {
+            looked: link.mark(),
             link,
             info,
             name: id,
@@ -431,6 +434,11 @@ impl VirtioDevice for Blk {
 
     fn config_changed(&mut self) -> bool {
         false
+    }
+
+    fn overdue(&mut self) -> bool {
+        let before = core::mem::replace(&mut self.looked, self.link.mark());
+        self.entries.iter().any(|entry| entry.stage != Stage::Free && entry.mark.is_before(before))
     }
 
     fn wake_wanted(&mut self) -> bool {

@@ -8,7 +8,7 @@
 
 use super::chain::Chain;
 use super::function::{Area, Function, Ignored, cause};
-use super::{CONFIG_SIZE, Device, DeviceError, VirtioDevice};
+use super::{CONFIG_SIZE, Counts, Device, DeviceError, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
 use crate::fdt::{Full, Interrupt, Tree};
@@ -293,6 +293,21 @@ impl Slots {
             released,
             error: slot.function.take_error(),
         })
+    }
+
+    /// The slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
+    pub fn overdue(&mut self) -> u8 {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.fold(0, |mask, (index, slot)| {
+            let overdue = slot.as_mut().is_some_and(|slot| slot.function.is_overdue());
+            mask | u8::from(overdue) << index
+        })
+    }
+
+    /// How many chains the device in slot `index` has had, if there is one.
+    #[must_use]
+    pub fn counts(&self, index: usize) -> Option<Counts> {
+        Some(self.slots.get(index)?.as_ref()?.function.counts())
     }
 
     /// How often the devices have dropped what they could not pass on.
