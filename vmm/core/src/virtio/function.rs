@@ -64,6 +64,8 @@ pub enum Area {
 #[derive(Debug)]
 pub struct Function<D> {
     device: D,
+    /// The features that are offered.
+    features: u64,
     status: u8,
     driver_features: u64,
     queues: [Queue; MAX_QUEUES],
@@ -91,6 +93,7 @@ impl<D: VirtioDevice> Function<D> {
     pub fn new(device: D) -> Self {
         let config = device.config();
         Self {
+            features: device.features() | feature::OFFERED,
             device,
             status: 0,
             driver_features: 0,
@@ -116,7 +119,7 @@ impl<D: VirtioDevice> Function<D> {
     /// The features that are offered.
     #[must_use]
     pub fn features(&self) -> u64 {
-        self.device.features() | feature::OFFERED
+        self.features
     }
 
     /// The configuration space.

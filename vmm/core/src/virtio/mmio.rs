@@ -250,10 +250,8 @@ impl Slots {
         }
         let (register, _) = Register::new(offset)?;
         if register == Register::InterruptAck {
-            // A driver acknowledges what it has read (4.2.2.2). If that can only be this, it is this.
-            let function = &mut slot.function;
-            let acknowledged = if function.causes() == cause::USED { cause::USED } else { value() as u8 };
-            function.acknowledge(acknowledged);
+            let acknowledged = if slot.acknowledges_used() { cause::USED } else { value() as u8 };
+            slot.function.acknowledge(acknowledged);
             return Some(Written::Done);
         }
         slot.write(memory, &mut self.chain, register, value() as u32).ok()?;
@@ -262,6 +260,15 @@ impl Slots {
             return Some(Written::Hold);
         }
         Some(Written::Done)
+    }
+
+    /// Whether [`Self::write`] does not ask for the value of a word at `offset` bytes behind the first slot.
+    #[must_use]
+    pub fn ignores_value(&self, offset: u64) -> bool {
+        let (index, offset) = split(offset);
+        let acknowledges = offset == Register::InterruptAck as u64
+            && self.slots.get(index).and_then(Option::as_ref).is_some_and(Slot::acknowledges_used);
+        acknowledges || offset == Register::QueueNotify as u64
     }
 
     /// The link's other side of the device in slot `index` has notified. [`Self::settle`] is to be asked afterwards.
@@ -383,6 +390,12 @@ impl Slot {
             generation: 0,
             held: 0,
         }
+    }
+
+    /// Whether there is one cause of an interrupt: a driver acknowledges what it has read (4.2.2.2). If that can only be
+    /// this, it is this.
+    fn acknowledges_used(&self) -> bool {
+        self.function.causes() == cause::USED
     }
 
     /// The registers whose value is needed.

@@ -333,13 +333,17 @@ fn large_and_many_buffers_are_split_or_refused() {
         segments[..count].iter().for_each(|buffer| assert!(chain.push(*buffer, true)));
         chain
     };
-    let len = |count: usize| super::segments(&chain(count), Operation::Read, u64::MAX).map(|s| s.len());
+    let gather = |chain: &Chain| {
+        let mut segments = heapless::Vec::new();
+        super::gather(chain, Operation::Read, u64::MAX, &mut segments).then_some(segments)
+    };
+    let len = |count: usize| gather(&chain(count)).map(|segments| segments.len());
     assert_eq!(len(MAX_SEGMENTS), Some(MAX_SEGMENTS));
     assert_eq!(len(MAX_SEGMENTS + 1), None);
     let mut chain = Chain::new();
     chain.begin(0);
     chain.push(Buffer { gpa: BUFFER, len: 2 * MAX_SEGMENT_LEN + 512 }, true);
-    let split = super::segments(&chain, Operation::Read, u64::MAX).unwrap();
+    let split = gather(&chain).unwrap();
     let offset = BUFFER - RAM_BASE;
     let max = u64::from(MAX_SEGMENT_LEN);
     let expected = [(0, MAX_SEGMENT_LEN), (max, MAX_SEGMENT_LEN), (2 * max, 512)];
