@@ -60,79 +60,44 @@ impl Handler for NullHandler {
     type Error = Infallible;
 }
 
-/// An action that can be the send half of the receiving system call.
+/// An action that can be the send half of the receiving system call: a send of at most one word.
 ///
 /// The kernel drops an error of this half silently, so what the action does must be known to be legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeferredAction {
-    /// As [`Channel::notify`].
-    Notify(Channel),
-    /// As [`Channel::irq_ack`].
-    IrqAck(Channel),
-    /// As [`Vcpu::inject_irq`].
-    InjectIrq {
-        /// The vCPU.
-        vcpu: Vcpu,
-        /// The interrupt, below 1024.
-        virq: u16,
-        /// Its priority, below 32.
-        priority: u8,
-        /// Its group, 0 or 1.
-        group: u8,
-        /// The list register, which must be known to be free.
-        index: u8,
-    },
-    /// As [`Vcpu::ack_vppi`].
-    AckVppi {
-        /// The vCPU.
-        vcpu: Vcpu,
-        /// The interrupt, which must be a virtual private one.
-        irq: u64,
-    },
+pub struct DeferredAction {
+    capability: u64,
+    info: MessageInfo,
+    word: u64,
 }
 
 impl DeferredAction {
-    /// Defers a notification.
-    pub const fn new_notify(channel: Channel) -> Self {
-        Self::Notify(channel)
+    /// Defers a notification, as [`Channel::notify`].
+    pub fn new_notify(channel: Channel) -> Self {
+        Self { capability: channel.notification(), info: MessageInfo::new(0, 0), word: 0 }
     }
 
-    /// Defers the acknowledgement of an interrupt.
-    pub const fn new_irq_ack(channel: Channel) -> Self {
-        Self::IrqAck(channel)
+    /// Defers the acknowledgement of an interrupt, as [`Channel::irq_ack`].
+    pub fn new_irq_ack(channel: Channel) -> Self {
+        Self { capability: channel.irq(), info: MessageInfo::new(abi::IRQ_ACK, 0), word: 0 }
+    }
+
+    /// Defers an injection, as [`Vcpu::inject_irq`]: `virq` is below 1024, `priority` below 32, `group` 0 or 1, and the list
+    /// register `index` must be known to exist and to be free.
+    pub const fn new_inject_irq(vcpu: Vcpu, virq: u16, priority: u8, group: u8, index: u8) -> Self {
+        let info = MessageInfo::new(abi::VCPU_INJECT_IRQ, 1);
+        Self { capability: vcpu.slot(), info, word: injection(virq, priority, group, index) }
+    }
+
+    /// Defers the acknowledgement of `irq`, a virtual private interrupt, as [`Vcpu::ack_vppi`].
+    pub const fn new_ack_vppi(vcpu: Vcpu, irq: u64) -> Self {
+        Self { capability: vcpu.slot(), info: MessageInfo::new(abi::VCPU_ACK_VPPI, 1), word: irq }
     }
 
     /// Does it now, by a system call of its own. The kernel drops an error silently here too.
     #[inline]
     pub fn perform(self) {
-        let Send { capability, info, word } = self.prepare();
-        sys::nb_send(capability, info, [word, 0, 0, 0]);
+        sys::nb_send(self.capability, self.info, [self.word, 0, 0, 0]);
     }
-
-    #[inline]
-    fn prepare(self) -> Send {
-        match self {
-            Self::Notify(channel) => Send { capability: channel.notification(), info: MessageInfo::new(0, 0), word: 0 },
-            Self::IrqAck(channel) => {
-                Send { capability: channel.irq(), info: MessageInfo::new(abi::IRQ_ACK, 0), word: 0 }
-            }
-            Self::InjectIrq { vcpu, virq, priority, group, index } => Send {
-                capability: vcpu.slot(),
-                info: MessageInfo::new(abi::VCPU_INJECT_IRQ, 1),
-                word: injection(virq, priority, group, index),
-            },
-            Self::AckVppi { vcpu, irq } => {
-                Send { capability: vcpu.slot(), info: MessageInfo::new(abi::VCPU_ACK_VPPI, 1), word: irq }
-            }
-        }
-    }
-}
-
-/// A send of at most one word.
-struct Send {
-    capability: u64,
-    info: MessageInfo,
-    word: u64,
 }
 
 /// Serves events for as long as `handler` can.
@@ -145,15 +110,18 @@ pub(crate) fn run<H: Handler>(handler: &mut H) -> Result<Infallible, H::Error> {
     }
     // The monitor takes a passive PD's scheduling context; the PD must by then wait for its first event.
     let passive = symbols::pd_is_passive();
-    let mut deferred = passive.then_some(Send { capability: abi::MONITOR, info: MessageInfo::new(0, 0), word: 0 });
+    let mut deferred =
+        passive.then_some(DeferredAction { capability: abi::MONITOR, info: MessageInfo::new(0, 0), word: 0 });
     let mut reply = None;
     loop {
         let received = match (reply.take(), deferred.take()) {
             (None, None) => sys::recv(),
-            (None, Some(Send { capability, info, word })) => sys::nb_send_recv(capability, info, [word, 0, 0, 0]),
+            (None, Some(DeferredAction { capability, info, word })) => {
+                sys::nb_send_recv(capability, info, [word, 0, 0, 0])
+            }
             (Some(message), deferred) => {
-                if let Some(Send { capability, info, word }) = deferred {
-                    sys::nb_send(capability, info, [word, 0, 0, 0]);
+                if let Some(action) = deferred {
+                    action.perform();
                 }
                 sys::reply_recv(message, ipc::load_words())
             }
@@ -163,7 +131,7 @@ pub(crate) fn run<H: Handler>(handler: &mut H) -> Result<Infallible, H::Error> {
             Event::Protected(channel, message) => reply = Some(handler.protected(channel, message)?),
             Event::Fault(child, message) => reply = handler.fault(child, message)?,
         }
-        deferred = handler.take_deferred_action().map(DeferredAction::prepare);
+        deferred = handler.take_deferred_action();
     }
 }
 
@@ -215,8 +183,8 @@ mod tests {
         sys::declare(Declared { passive: true, irqs: 1 << 9 | 1 << 2, notifications: 1 << 4, pps: 0 });
         calls();
         let (ok, ack) = (MessageInfo::new(0, 0), MessageInfo::new(abi::IRQ_ACK, 0));
-        let notify = DeferredAction::Notify(Channel::new(4));
-        let inject = DeferredAction::InjectIrq { vcpu: Vcpu::new(0), virq: 33, priority: 3, group: 1, index: 2 };
+        let notify = DeferredAction::new_notify(Channel::new(4));
+        let inject = DeferredAction::new_inject_irq(Vcpu::new(0), 33, 3, 1, 2);
         let reply = MessageInfo::new(7, 1);
 
         // Two acknowledgements first, then one event for each turn.
@@ -225,7 +193,7 @@ mod tests {
         let events = [1, 1 << 62 | 5, 1 << 62, 1 << 63 | 3, 1 << 62, 1 << 63, 2];
         events.into_iter().for_each(|badge| answer(badge, ok, [40, 41, 42, 43]));
         let script = [
-            (None, Some(DeferredAction::IrqAck(Channel::new(9)))),
+            (None, Some(DeferredAction::new_irq_ack(Channel::new(9)))),
             (None, None),
             (None, Some(inject)),
             (Some(reply), Some(notify)),
@@ -275,7 +243,7 @@ mod tests {
         calls();
         DeferredAction::new_notify(Channel::new(4)).perform();
         DeferredAction::new_irq_ack(Channel::new(9)).perform();
-        DeferredAction::AckVppi { vcpu: Vcpu::new(2), irq: 27 }.perform();
+        DeferredAction::new_ack_vppi(Vcpu::new(2), 27).perform();
         let call = |slot, info, word| Call(abi::SYS_NB_SEND, slot, info, [word, 0, 0, 0]);
         assert_eq!(
             calls(),

@@ -41,6 +41,7 @@ pub use memory::{GuestMemory, OutOfRange};
 
 /// Largest number of vCPUs of one guest. GICv2 has eight CPU interfaces.
 pub const MAX_VCPUS: usize = 8;
+const _: () = assert!(MAX_VCPUS.is_power_of_two() && MAX_VCPUS <= u8::BITS as usize);
 
 /// One of the guest's vCPUs, counted from zero.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,7 +60,8 @@ impl VcpuId {
     /// The index, less than [`MAX_VCPUS`].
     #[must_use]
     pub fn index(self) -> usize {
-        usize::from(self.0)
+        // It is so already; this lets the compiler see it.
+        usize::from(self.0) % MAX_VCPUS
     }
 
     /// A mask with the bit of this vCPU.

@@ -132,13 +132,8 @@ impl Bank {
 
     /// What of this could be, were it pending.
     fn takeable(&self, groups: Groups) -> u32 {
-        let allowed = match (groups.0 & 1 != 0, groups.0 & 2 != 0) {
-            (false, false) => 0,
-            (true, false) => !self.group,
-            (false, true) => self.group,
-            (true, true) => u32::MAX,
-        };
-        self.enabled & !self.listed & !self.active & allowed
+        let allowed = |group: u8| 0u32.wrapping_sub(u32::from(groups.0 >> group & 1));
+        self.enabled & !self.listed & !self.active & (!self.group & allowed(0) | self.group & allowed(1))
     }
 
     /// The interrupt is in no list register after all, and pending as before.
@@ -160,6 +155,16 @@ impl Bank {
 /// `GICD_CTLR`: which groups are forwarded.
 #[derive(Clone, Copy, Debug)]
 struct Groups(u8);
+
+/// An interrupt that a vCPU may take.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    intid: IntId,
+    /// With all bits.
+    priority: u8,
+    /// There is no other.
+    only: bool,
+}
 
 /// What a list register holds.
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +228,8 @@ impl Cpu {
 pub struct Gic {
     version: Version,
     vcpus: usize,
-    list_registers: usize,
+    /// The list registers that each vCPU has, a bit each.
+    list_registers: u16,
     groups: Groups,
     cpus: [Cpu; MAX_VCPUS],
     /// Interrupts 32 and up.
@@ -240,7 +246,7 @@ pub struct Gic {
     live: u8,
 }
 
-const _: () = assert!(BANKS <= u8::BITS as usize && MAX_LIST_REGISTERS <= u16::BITS as usize);
+const _: () = assert!(BANKS <= u8::BITS as usize && MAX_LIST_REGISTERS == u16::BITS as usize);
 
 impl Gic {
     /// The controller of a guest with `vcpus` vCPUs, 1 to [`MAX_VCPUS`], after reset.
@@ -255,7 +261,7 @@ impl Gic {
                 1..=MAX_VCPUS => vcpus,
                 _ => MAX_VCPUS,
             },
-            list_registers: MAX_LIST_REGISTERS,
+            list_registers: u16::MAX,
             groups: Groups(0),
             cpus: match version {
                 Version::V2 => [const { Cpu::reset(Version::V2) }; MAX_VCPUS],
@@ -278,14 +284,12 @@ impl Gic {
 
     /// Tells whether `vcpu` masks interrupts at this exit, where it makes one pending.
     pub fn set_masked(&mut self, vcpu: VcpuId, masked: bool) {
-        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
-            cpu.masked = masked;
-        }
+        self.cpus[vcpu.index()].masked = masked;
     }
 
     /// Tells how many list registers each vCPU has, once known.
     pub fn set_list_registers(&mut self, count: usize) {
-        self.list_registers = count.min(MAX_LIST_REGISTERS);
+        self.list_registers = u16::MAX.checked_shr((MAX_LIST_REGISTERS.saturating_sub(count)) as u32).unwrap_or(0);
     }
 
     /// Sets the input line of a shared interrupt.
@@ -301,24 +305,22 @@ impl Gic {
     /// The virtual timer of `vcpu` fired; the kernel has masked it.
     pub fn timer_fired(&mut self, vcpu: VcpuId) {
         self.timer_expired(vcpu);
-        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
-            cpu.timer_masked = true;
-        }
+        self.cpus[vcpu.index()].timer_masked = true;
     }
 
     /// The deadline of the virtual timer of `vcpu`, which does not run, has come; so it is asserted, and the kernel will
     /// find that too once the vCPU runs.
+    #[inline]
     pub fn timer_expired(&mut self, vcpu: VcpuId) {
-        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
-            cpu.private.set_line(map::VTIMER_INTID.bit(), true);
-            cpu.timer_fresh = true;
-            self.dirty |= vcpu.bit();
-        }
+        let cpu = &mut self.cpus[vcpu.index()];
+        cpu.private.set_line(map::VTIMER_INTID.bit(), true);
+        cpu.timer_fresh = true;
+        self.dirty |= vcpu.bit();
     }
 
     /// The guest ended the interrupt in list register `lr` of `vcpu`. What is still asserted becomes pending again.
     pub fn end_of_interrupt(&mut self, vcpu: VcpuId, lr: u8) {
-        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        let cpu = &mut self.cpus[vcpu.index()];
         let Some(ended) = cpu.lists.get_mut(usize::from(lr)).and_then(Option::take) else { return };
         cpu.used &= !(1 << lr);
         self.dirty |= vcpu.bit();
@@ -348,65 +350,72 @@ impl Gic {
 
     /// The next interrupt to put into a list register of `vcpu`, if there is one and a list register is free. The
     /// caller does so, or calls [`Gic::refused`].
+    #[inline]
     pub fn next_injection(&mut self, vcpu: VcpuId) -> Option<Injection> {
         if self.dirty & vcpu.bit() == 0 {
             return None;
         }
-        let (injection, more) = self.pick(vcpu).map_or((None, false), |(injection, more)| (Some(injection), more));
-        if !more {
-            self.dirty &= !vcpu.bit();
-            self.cpus.get_mut(vcpu.index())?.timer_fresh = false;
+        let injection = self.pick(vcpu);
+        if injection.is_none() {
+            self.clean(vcpu);
         }
         injection
     }
 
-    /// As [`Gic::next_injection`], with whether there may be more.
-    fn pick(&mut self, vcpu: VcpuId) -> Option<(Injection, bool)> {
-        let used = self.cpus.get(vcpu.index())?.used;
-        let free = !used & u16::MAX.checked_shr((MAX_LIST_REGISTERS - self.list_registers) as u32).unwrap_or(0);
+    /// There is nothing more to inject.
+    fn clean(&mut self, vcpu: VcpuId) {
+        self.dirty &= !vcpu.bit();
+        self.cpus[vcpu.index()].timer_fresh = false;
+    }
+
+    /// As [`Gic::next_injection`].
+    #[inline]
+    fn pick(&mut self, vcpu: VcpuId) -> Option<Injection> {
+        let free = !self.cpus[vcpu.index()].used & self.list_registers;
         if free == 0 {
             return None;
         }
         let mut best = self.highest(vcpu)?;
-        if best.0 == map::VTIMER_INTID && !self.cpus.get(vcpu.index())?.timer_fresh {
+        if best.intid == map::VTIMER_INTID && !self.cpus[vcpu.index()].timer_fresh {
             // It fired some time ago and could not be taken then. The guest may since have set the timer anew, so
             // let the hardware say whether it still fires.
             self.resample_timer(vcpu);
             best = self.highest(vcpu)?;
         }
-        let (intid, priority, only) = (best.0, best.1 >> 3, best.2);
+        let (intid, priority, only) = (best.intid, best.priority >> 3, best.only);
+        let cpu = &mut self.cpus[vcpu.index()];
         // Interrupts that the guest masks by their priority must not keep away more urgent ones: the last list register
         // is for one that is more urgent than all others.
-        let last = self.list_registers > 1 && free & free.wrapping_sub(1) == 0;
-        let lists = &self.cpus.get(vcpu.index())?.lists;
-        let limit = if last { lists.iter().flatten().map(|listed| listed.priority).min() } else { None };
-        if limit.is_some_and(|limit| priority >= limit) {
+        if free & free.wrapping_sub(1) == 0 && cpu.lists.iter().flatten().any(|listed| listed.priority <= priority) {
             return None;
         }
-        let cpu = self.cpus.get_mut(vcpu.index())?;
         let (mut sender, mut more) = (0, false);
-        if let Some(senders) = intid.is_sgi().then(|| cpu.senders.get_mut(intid.index())).flatten() {
+        if intid.is_sgi() {
             // The list register cannot name the sender, so each sender's interrupt is delivered by itself.
+            let senders = &mut cpu.senders[intid.index() % 16];
             sender = *senders & senders.wrapping_neg();
             *senders &= !sender;
             more = *senders != 0;
         }
-        let lr = free.trailing_zeros() as usize;
+        let lr = free.trailing_zeros() as usize % MAX_LIST_REGISTERS;
         cpu.used |= 1 << lr;
-        *cpu.lists.get_mut(lr)? = Some(Listed { intid, sender, priority, masked: cpu.masked, stale: false });
+        cpu.lists[lr] = Some(Listed { intid, sender, priority, masked: cpu.masked, stale: false });
         let bank = self.bank_mut(vcpu, intid.bank())?;
         bank.listed |= intid.bit();
         if !more {
             bank.latch &= !intid.bit();
         }
         let group = u8::from(bank.group & intid.bit() != 0);
-        Some((Injection { vcpu, lr: lr as u8, intid, priority, group }, more || !only))
+        if only && !more {
+            self.clean(vcpu);
+        }
+        Some(Injection { vcpu, lr: lr as u8, intid, priority, group })
     }
 
     /// The kernel did not take `injection`: its list register does not exist. The interrupt is pending again.
     pub fn refused(&mut self, injection: Injection) {
-        self.list_registers = self.list_registers.min(usize::from(injection.lr));
-        let Some(cpu) = self.cpus.get_mut(injection.vcpu.index()) else { return };
+        self.list_registers &= (1 << (injection.lr % 16)) - 1;
+        let cpu = &mut self.cpus[injection.vcpu.index()];
         let list = cpu.lists.get_mut(usize::from(injection.lr)).and_then(Option::take);
         let Some(Listed { intid, sender, .. }) = list else { return };
         cpu.used &= !(1 << injection.lr);
@@ -422,20 +431,19 @@ impl Gic {
     /// Whether an interrupt waits for `vcpu` to run: in a list register, or about to be.
     #[must_use]
     pub fn is_pending(&self, vcpu: VcpuId) -> bool {
-        self.cpus.get(vcpu.index()).is_some_and(|cpu| cpu.used != 0) || self.highest(vcpu).is_some()
+        self.cpus[vcpu.index()].used != 0 || self.highest(vcpu).is_some()
     }
 
     /// Whether `vcpu` would take its virtual timer's interrupt if that fired now.
     #[must_use]
     pub fn takes_timer(&self, vcpu: VcpuId) -> bool {
-        let private = self.cpus.get(vcpu.index()).map(|cpu| &cpu.private);
-        private.is_some_and(|bank| bank.takeable(self.groups) & map::VTIMER_INTID.bit() != 0)
+        self.cpus[vcpu.index()].private.takeable(self.groups) & map::VTIMER_INTID.bit() != 0
     }
 
     /// `vcpu` is off. The shared interrupts that it did not end are for others again; what its list registers hold stays
     /// there, so that it may take one once more when it is on again.
     pub fn stop(&mut self, vcpu: VcpuId) {
-        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        let cpu = &mut self.cpus[vcpu.index()];
         cpu.off = true;
         for listed in cpu.lists.iter_mut().flatten().filter(|listed| listed.intid.bank() > 0 && !listed.stale) {
             listed.stale = true;
@@ -448,10 +456,8 @@ impl Gic {
 
     /// `vcpu` starts from reset, with its virtual timer off.
     pub fn restart(&mut self, vcpu: VcpuId) {
-        if let Some(cpu) = self.cpus.get_mut(vcpu.index()) {
-            cpu.off = false;
-            self.dirty |= vcpu.bit();
-        }
+        self.cpus[vcpu.index()].off = false;
+        self.dirty |= vcpu.bit();
         self.resample_timer(vcpu);
     }
 
@@ -461,7 +467,7 @@ impl Gic {
     }
 
     fn resample_timer(&mut self, vcpu: VcpuId) {
-        let Some(cpu) = self.cpus.get_mut(vcpu.index()) else { return };
+        let cpu = &mut self.cpus[vcpu.index()];
         cpu.private.set_line(map::VTIMER_INTID.bit(), false);
         cpu.timer_fresh = false;
         if core::mem::take(&mut cpu.timer_masked) {
@@ -469,26 +475,25 @@ impl Gic {
         }
     }
 
-    /// The interrupt of highest priority, then lowest id, that `vcpu` may take, with its priority and whether it is the
-    /// only one.
-    fn highest(&self, vcpu: VcpuId) -> Option<(IntId, u8, bool)> {
-        let Cpu { private, asleep: false, off, .. } = self.cpus.get(vcpu.index())? else { return None };
-        let mut best: Option<(IntId, u8, bool)> = None;
+    /// The interrupt of highest priority, then lowest id, that `vcpu` may take.
+    fn highest(&self, vcpu: VcpuId) -> Option<Candidate> {
+        let Cpu { private, asleep: false, off, .. } = &self.cpus[vcpu.index()] else { return None };
+        let mut best: Option<Candidate> = None;
         let mut consider = |number: usize, bank: &Bank, targets: Option<&[u8; 32]>| {
             let mut bits = bank.deliverable(self.groups);
             while bits != 0 {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
-                let index = bit as usize;
-                let here = targets.is_none_or(|t| t.get(index).is_some_and(|t| t & vcpu.bit() != 0));
-                let priority = bank.priority.get(index).copied().unwrap_or(0);
+                let index = bit as usize % 32;
+                let priority = bank.priority[index];
                 // No priority mask lets the lowest priority pass (IHI 0048B 4.4.2), so it would never leave.
-                if here && priority < PRIORITY_MASK {
-                    best = match best {
-                        Some((intid, least, _)) if priority >= least => Some((intid, least, false)),
-                        earlier => Some((IntId::new(number, bit), priority, earlier.is_none())),
-                    };
+                if targets.is_some_and(|targets| targets[index] & vcpu.bit() == 0) || priority >= PRIORITY_MASK {
+                    continue;
                 }
+                best = match best {
+                    Some(best) if priority >= best.priority => Some(Candidate { only: false, ..best }),
+                    earlier => Some(Candidate { intid: IntId::new(number, bit), priority, only: earlier.is_none() }),
+                };
             }
         };
         consider(0, private, None);
@@ -506,14 +511,14 @@ impl Gic {
     /// Bank 0 is the vCPU's own, the others are shared.
     fn bank(&self, vcpu: VcpuId, number: usize) -> Option<&Bank> {
         match number.checked_sub(1) {
-            None => self.cpus.get(vcpu.index()).map(|c| &c.private),
+            None => Some(&self.cpus[vcpu.index()].private),
             Some(shared) => self.shared.get(shared),
         }
     }
 
     fn bank_mut(&mut self, vcpu: VcpuId, number: usize) -> Option<&mut Bank> {
         match number.checked_sub(1) {
-            None => self.cpus.get_mut(vcpu.index()).map(|c| &mut c.private),
+            None => Some(&mut self.cpus[vcpu.index()].private),
             Some(shared) => self.shared.get_mut(shared),
         }
     }

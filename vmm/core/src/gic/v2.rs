@@ -82,7 +82,7 @@ impl Gic {
             }
             Register::SoftwareInterrupt | Register::Zero => 0,
             Register::ClearSenders(id) | Register::SetSenders(id) => {
-                bytes(|i| self.cpus.get(vcpu.index()).and_then(|c| c.senders.get(id + i)).copied().unwrap_or(0))
+                bytes(|i| self.cpus[vcpu.index()].senders.get(id + i).copied().unwrap_or(0))
             }
             Register::Identification(n) => IDENTIFICATION.get(n).copied().unwrap_or(0).into(),
             Register::Unknown => return None,
@@ -113,7 +113,7 @@ impl Gic {
             }
             Register::ClearSenders(id) | Register::SetSenders(id) => {
                 let (set, all) = (matches!(register, Register::SetSenders(_)), self.all());
-                let cpu = self.cpus.get_mut(vcpu.index())?;
+                let cpu = &mut self.cpus[vcpu.index()];
                 for (i, byte) in written(value, mask) {
                     if let Some(senders) = cpu.senders.get_mut(id + i) {
                         *senders = if set { *senders | byte & all } else { *senders & !byte };

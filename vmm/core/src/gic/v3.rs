@@ -247,7 +247,7 @@ impl Gic {
                 (last | (owner.index() as u64) << 8) as u32
             }
             Private::Waker => {
-                let asleep = self.cpus.get(owner.index())?.asleep;
+                let asleep = self.cpus[owner.index()].asleep;
                 if asleep { PROCESSOR_SLEEP | CHILDREN_ASLEEP } else { 0 }
             }
             Private::Banked(register) => self.read_banked(owner, register),
@@ -261,7 +261,7 @@ impl Gic {
         match register {
             Private::Waker => {
                 if mask & PROCESSOR_SLEEP != 0 {
-                    self.cpus.get_mut(owner.index())?.asleep = value & PROCESSOR_SLEEP != 0;
+                    self.cpus[owner.index()].asleep = value & PROCESSOR_SLEEP != 0;
                 }
             }
             Private::Banked(register) => self.write_banked(owner, register, value, mask),
