@@ -36,6 +36,7 @@ HOST_DIR := build/cargo
 PD_DIR := $(OUT)/cargo
 TOOL := $(HOST_DIR)/release/vmm-tool
 HARNESS := $(HOST_DIR)/release/harness
+COUNTER := $(HOST_DIR)/release/libcounter.so
 PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/bench/initramfs.cpio
@@ -55,9 +56,11 @@ test: lint host-test ## check formatting, lint, run the host's tests, and boot t
 	    for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test MICROKIT_SDK=$$sdk CONFIG=$$config || exit; done; \
 	done
 
-bench: $(OUT)/tests/bench/$(IMAGE) $(OUT)/bench-io/$(IMAGE) $(HARNESS) ## measure times and sizes, and compare them with their limits
-	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $(OUT)/tests/bench/$(IMAGE) \
-	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio --programs $(OUT)
+BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits idle) $(OUT)/bench-io/$(IMAGE)
+bench: $(BENCHES) $(HARNESS) ## measure times, instructions and sizes, and compare them with their limits
+	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --programs $(OUT) --counter $(COUNTER) \
+	    --image $(OUT)/tests/bench/$(IMAGE) --exits-image $(OUT)/tests/exits/$(IMAGE) --idle-image $(OUT)/tests/idle/$(IMAGE) \
+	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio
 
 setup: build/toolchain/env.mk ## install what is missing: Debian packages and the Rust target
 
@@ -81,7 +84,7 @@ build/toolchain/env.mk: FORCE
 	@ci/setup/rust-target
 
 $(TOOL) $(HARNESS) &: FORCE | build/toolchain/env.mk
-	@cargo build --quiet --release --target-dir $(HOST_DIR) -p vmm-tool -p harness
+	@cargo build --quiet --release --target-dir $(HOST_DIR) -p vmm-tool -p harness -p counter
 
 sdk: $(TOOL)
 ifeq ($(MICROKIT_SDK),$(DEVSDK))
@@ -109,12 +112,12 @@ build/guests/exits/Image: FORCE | build/toolchain/env.mk
 
 build/guests/bench/programs: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p bench
-	@for name in origin io; do install -C -D $(HOST_DIR)/$(TARGET)/release/$$name $(@D)/$$name || exit; done
-	@touch -r $$(ls -t $(@D)/origin $(@D)/io | head -n 1) $@
+	@for name in origin io idle; do install -C -D $(HOST_DIR)/$(TARGET)/release/$$name $(@D)/$$name || exit; done
+	@touch -r $$(ls -t $(@D)/origin $(@D)/io $(@D)/idle | head -n 1) $@
 
 # The kernel takes several archives in a row.
 build/guests/bench/initramfs.cpio: build/guests/linux/versions build/guests/bench/programs
-	@cd $(@D) && printf '%s\n' origin io | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
+	@cd $(@D) && printf '%s\n' origin io idle | cpio --quiet --reproducible -R 0:0 -H newc -o | cat ../linux/initramfs.cpio - >initramfs.cpio
 
 # The system ---------------------------------------------------------------------------------------------------------
 

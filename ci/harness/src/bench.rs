@@ -6,6 +6,7 @@
 //! QEMU counts 2 ns of virtual time per instruction and skips idle time, so the figures repeat. The guest runs `/origin`
 //! (guests/bench), which prints at which virtual time its uptime was zero.
 
+mod exits;
 mod io;
 
 use crate::machine::{Machine, Stop};
@@ -30,6 +31,12 @@ pub struct Setup {
     pub image: Option<PathBuf>,
     /// The image of `system.xml` with the programs of `guests/bench`; none without an SDK.
     pub io_image: Option<PathBuf>,
+    /// The image of `ci/systems/exits.xml`; none without an SDK.
+    pub exits_image: Option<PathBuf>,
+    /// The image of `ci/systems/idle.xml`; none without an SDK.
+    pub idle_image: Option<PathBuf>,
+    /// QEMU's plugin that counts instructions (`ci/counter`).
+    pub counter: PathBuf,
     /// The guest's kernel, for bare QEMU.
     pub kernel: PathBuf,
     /// The guest's initramfs with the programs of `guests/bench`, for bare QEMU.
@@ -79,6 +86,7 @@ pub fn run(setup: &Setup) -> Result<bool> {
     };
     let mut report = Report::default();
     report.times(bare, ours);
+    exits::measure(setup, &mut report)?;
     io::measure(setup, &mut report)?;
     report.programs(&setup.programs)?;
     report.source(&setup.source)?;

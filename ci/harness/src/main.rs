@@ -76,6 +76,15 @@ enum Action {
         /// The image of system.xml with the programs of guests/bench; without it input and output are not measured.
         #[arg(long)]
         io_image: Option<PathBuf>,
+        /// The image of ci/systems/exits.xml; without it exits are not measured.
+        #[arg(long)]
+        exits_image: Option<PathBuf>,
+        /// The image of ci/systems/idle.xml; without it idle guests are not measured.
+        #[arg(long)]
+        idle_image: Option<PathBuf>,
+        /// QEMU's plugin that counts instructions.
+        #[arg(long)]
+        counter: PathBuf,
         /// The Linux guest's kernel.
         #[arg(long)]
         kernel: PathBuf,
@@ -118,12 +127,37 @@ fn act(action: Action) -> Result<bool> {
             let setup = boot_tests::Setup { qemu, board, config, images, image, probe, disk, logs, stop };
             Ok(boot_tests::run(&setup, &names)?.failed == 0)
         }
-        Action::Bench { target, image, io_image, kernel, initramfs, programs, source, logs } => {
+        Action::Bench {
+            target,
+            image,
+            io_image,
+            exits_image,
+            idle_image,
+            counter,
+            kernel,
+            initramfs,
+            programs,
+            source,
+            logs,
+        } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
             let Target { board, config, .. } = target;
-            let setup =
-                bench::Setup { qemu, board, config, image, io_image, kernel, initramfs, programs, source, logs, stop };
-            bench::run(&setup)
+            bench::run(&bench::Setup {
+                qemu,
+                board,
+                config,
+                image,
+                io_image,
+                exits_image,
+                idle_image,
+                counter,
+                kernel,
+                initramfs,
+                programs,
+                source,
+                logs,
+                stop,
+            })
         }
     }
 }

@@ -25,6 +25,7 @@ pub mod nr {
     pub const PREADV: usize = 69;
     pub const FDATASYNC: usize = 83;
     pub const EXIT: usize = 93;
+    pub const NANOSLEEP: usize = 101;
     pub const CLOCK_GETTIME: usize = 113;
     pub const SOCKET: usize = 198;
     pub const CONNECT: usize = 203;

@@ -4,8 +4,9 @@
 //! What exits cost: for each operation the time that one takes, averaged over many, in nanoseconds of the virtual counter.
 //!
 //! `make bench` runs it where QEMU counts one nanosecond per instruction, so that the results are instructions. Each line is
-//! `exits: OPERATION NANOSECONDS`. The loops' own instructions, two to an operation, are taken off; those around the two
-//! interrupts are outside the interval measured.
+//! `exits: OPERATION NANOSECONDS`. The loops' own instructions, two to an operation, are taken off; those around the
+//! interrupts are outside the interval measured. The hints are marks for QEMU's plugin (ci/counter), which tells where the
+//! instructions were executed: `hint #64 + n` begins an interval of the nth operation, `hint #127` ends it.
 
 #![no_std]
 #![no_main]
@@ -72,6 +73,7 @@ _start:
 vectors:
     .fill   5 * 128, 1, 0
     mrs     x10, cntvct_el0
+    hint    #127
     msr     cntv_ctl_el0, xzr
     ldr     w11, [x9, #0xc]
     str     w11, [x9, #0x10]
@@ -127,19 +129,41 @@ fn report(operation: &str, ticks: u64, overhead: u64) {
 
 /// Repeats one instruction. x20 is an address, w0 the same or the number of a call, w1 zero.
 macro_rules! repeat {
-    ($operation:literal, $instruction:literal, $x0:expr) => {{
+    ($number:literal, $operation:literal, $instruction:literal, $x0:expr) => {{
         let start = counter!("cntvct_el0");
         // SAFETY: the instruction accesses a device's register or calls the firmware, which changes x0 to x17 at most
         // (DEN 0028, 2.6); the loop's own registers are others.
         unsafe {
             asm!(
-                "2:", "mov x0, x22", $instruction, "subs x21, x21, #1", "b.ne 2b",
+                concat!("hint #64 + ", $number), "2:", "mov x0, x22", $instruction, "subs x21, x21, #1", "b.ne 2b", "hint #127",
                 in("x20") $x0, in("x22") $x0, inout("x21") ITERATIONS => _, inout("x1") 0u64 => _, out("x0") _, out("x2") _, out("x3") _,
                 out("x4") _, out("x5") _, out("x6") _, out("x7") _, out("x8") _, out("x9") _, out("x10") _, out("x11") _,
                 out("x12") _, out("x13") _, out("x14") _, out("x15") _, out("x16") _, out("x17") _, options(nostack)
             )
         };
         report($operation, counter!("cntvct_el0") - start, LOOP + 1);
+    }};
+}
+
+/// From the deadline to the handler. The guest executes `$wait` until then.
+macro_rules! timer {
+    ($number:literal, $operation:literal, $wait:literal) => {{
+        let ticks: u64;
+        // SAFETY: as in `sgi`.
+        unsafe {
+            asm!(
+                "msr daifclr, #2",
+                "2:", "mov x10, xzr",
+                concat!("hint #64 + ", $number),
+                "isb", "mrs x12, cntvct_el0", "add x12, x12, x20", "msr cntv_cval_el0, x12", "msr cntv_ctl_el0, {enable}", "isb",
+                "4:", $wait, "cbz x10, 4b",
+                "sub x10, x10, x12", "add {ticks}, {ticks}, x10", "subs x21, x21, #1", "b.ne 2b",
+                "msr daifset, #2",
+                ticks = inout(reg) 0u64 => ticks, enable = in(reg) 1u64, in("x20") AHEAD, in("x9") GICC,
+                inout("x21") ITERATIONS => _, out("x10") _, out("x11") _, out("x12") _, options(nostack)
+            )
+        };
+        report($operation, ticks, 0);
     }};
 }
 
@@ -152,15 +176,16 @@ extern "C" fn exits_main() -> ! {
     write32(ISENABLER, 1 << TIMER | 1 << SGI);
 
     // Of an interrupt that nobody uses.
-    repeat!("gicd-write", "str w0, [x20]", IPRIORITYR + 64);
-    repeat!("gicd-read", "ldr w0, [x20]", IPRIORITYR + 64);
-    repeat!("psci-version", "smc #0", u64::from(PSCI_VERSION));
+    repeat!(0, "gicd-write", "str w0, [x20]", IPRIORITYR + 64);
+    repeat!(1, "gicd-read", "ldr w0, [x20]", IPRIORITYR + 64);
+    repeat!(2, "psci-version", "smc #0", u64::from(PSCI_VERSION));
     sgi();
-    timer();
+    timer!(4, "timer", "nop");
+    timer!(5, "wake-up", "wfi");
     if let Some(device) = virtio::find() {
         device.start();
-        repeat!("queue-notify", "str w1, [x20]", device.notify());
-        repeat!("register-read", "ldr w0, [x20]", device.status());
+        repeat!(6, "queue-notify", "str w1, [x20]", device.notify());
+        repeat!(7, "register-read", "ldr w0, [x20]", device.status());
     }
     // SAFETY: the guest ends here.
     unsafe { asm!("smc #0", in("x0") PSCI_SYSTEM_OFF, options(noreturn)) }
@@ -175,7 +200,7 @@ fn sgi() {
             "msr daifclr, #2",
             "2:", "mov x10, xzr", "and x13, x21, #15",
             "3:", "subs x13, x13, #1", "b.pl 3b",
-            "isb", "mrs x12, cntvct_el0", "str w1, [x20]",
+            "hint #64 + 3", "isb", "mrs x12, cntvct_el0", "str w1, [x20]",
             "4:", "cbz x10, 4b",
             "sub x10, x10, x12", "add {ticks}, {ticks}, x10", "subs x21, x21, #1", "b.ne 2b",
             "msr daifset, #2",
@@ -184,25 +209,6 @@ fn sgi() {
         )
     };
     report("self-sgi", ticks, 0);
-}
-
-/// From the deadline to the handler, while the guest computes.
-fn timer() {
-    let ticks: u64;
-    // SAFETY: as in `sgi`.
-    unsafe {
-        asm!(
-            "msr daifclr, #2",
-            "2:", "mov x10, xzr",
-            "isb", "mrs x12, cntvct_el0", "add x12, x12, x20", "msr cntv_cval_el0, x12", "msr cntv_ctl_el0, {enable}", "isb",
-            "4:", "cbz x10, 4b",
-            "sub x10, x10, x12", "add {ticks}, {ticks}, x10", "subs x21, x21, #1", "b.ne 2b",
-            "msr daifset, #2",
-            ticks = inout(reg) 0u64 => ticks, enable = in(reg) 1u64, in("x20") AHEAD, in("x9") GICC,
-            inout("x21") ITERATIONS => _, out("x10") _, out("x11") _, out("x12") _, options(nostack)
-        )
-    };
-    report("timer", ticks, 0);
 }
 
 #[panic_handler]

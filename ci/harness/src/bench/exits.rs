@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! What exits cost, and what an idle guest does: in executed instructions.
+//!
+//! QEMU counts one nanosecond of virtual time per instruction, so that the guest `exits` measures instructions with its
+//! counter. Which of them are whose, and how many a sleeping machine executes, tells the plugin `ci/counter`.
+
+use super::{Report, Setup};
+use crate::machine::Machine;
+use crate::qemu::Console;
+use anyhow::{Context, Result};
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(600);
+/// As in the guest.
+const ITERATIONS: u64 = 10_000;
+
+/// An idle guest executes at most this multiple of what it does on bare QEMU, and so many instructions more.
+const IDLE_FACTOR: f64 = 1.5;
+const IDLE_ALLOWANCE: u64 = 1_000_000;
+
+/// An operation, with what libvmm 0.2.0 on Microkit 2.3.0 (release) once took for it, and the limit.
+struct Row {
+    /// As the guest calls it.
+    name: &'static str,
+    what: &'static str,
+    libvmm: Option<u64>,
+    limit: Option<u64>,
+}
+
+const fn row(name: &'static str, what: &'static str, libvmm: Option<u64>, limit: Option<u64>) -> Row {
+    Row { name, what, libvmm, limit }
+}
+
+/// In the order of the guest's marks.
+const ROWS: [Row; 8] = [
+    row("gicd-write", "trapped GICD write", Some(4434), Some(3250)),
+    row("gicd-read", "trapped GICD read", Some(4418), Some(3350)),
+    row("psci-version", "PSCI_VERSION by SMC", Some(5461), Some(3300)),
+    row("self-sgi", "SGI to itself, to handler", Some(5129), Some(3850)),
+    row("timer", "timer to handler, busy", Some(2867), Some(2680)),
+    row("wake-up", "timer to handler, in WFI", None, None),
+    row("queue-notify", "QueueNotify, queue empty", None, Some(2700)),
+    row("register-read", "virtio register read", None, Some(1)),
+];
+
+/// Instructions by the plugin's number of the operation: in seL4, in protection domains, elsewhere.
+type Counts = HashMap<usize, [u64; 3]>;
+
+/// Measures, and adds to the report.
+pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
+    if let Some(image) = &setup.exits_image {
+        let command = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
+        let mut totals = Vec::new();
+        let counts = run(setup, "exits", command, |machine| {
+            for row in &ROWS {
+                let found = machine.expect(row.what, &format!("^exits: {} ([0-9]+)$", row.name), LIMIT)?;
+                totals.push(found[1].parse().context("a number in the transcript")?);
+            }
+            Ok(())
+        })?;
+        report.exits(&totals, &counts);
+    }
+    if let Some(image) = &setup.idle_image {
+        let mut bare = setup.qemu.bare(&setup.kernel);
+        bare.arg("-initrd").arg(&setup.initramfs).args(["-append", "console=ttyAMA0 quiet -- /idle"]);
+        let ours = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
+        let idle = |name, command| -> Result<u64> {
+            let counts = run(setup, name, command, |machine| {
+                machine.expect("the end of the sleep", "^init: status 0$", LIMIT)?;
+                Ok(())
+            })?;
+            Ok(counts.get(&0).context("the marks of /idle")?.iter().sum())
+        };
+        report.idle(idle("bare-idle", bare)?, idle("idle", ours)?);
+    }
+    Ok(())
+}
+
+/// Boots with the plugin, and returns what that counted.
+fn run(
+    setup: &Setup,
+    name: &str,
+    mut command: Command,
+    expect: impl FnOnce(&mut Machine) -> Result<()>,
+) -> Result<Counts> {
+    let log = |extension| setup.logs.join(format!("{}-{}-{name}.{extension}", setup.board, setup.config));
+    let counts = log("counts");
+    command.args(["-icount", "shift=0,sleep=off"]);
+    command.arg("-plugin").arg(format!("{},out={}", setup.counter.display(), counts.display()));
+    let mut machine = Machine::start(command, &log("log"), &setup.stop)?;
+    expect(&mut machine)?;
+    machine.expect_exit(0, LIMIT)?;
+    parse(&counts)
+}
+
+/// Reads what the plugin wrote.
+fn parse(path: &Path) -> Result<Counts> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let line = |line: &str| {
+        let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+        let [operation, kernel, domains, others] = numbers[..] else { return None };
+        Some((usize::try_from(operation).ok()?, [kernel, domains, others]))
+    };
+    text.lines().map(|text| line(text).with_context(|| format!("{}: {text}", path.display()))).collect()
+}
+
+impl Report {
+    fn exits(&mut self, totals: &[u64], counts: &Counts) {
+        let head = ["libvmm", "ours", "kernel", "domains", "limit"];
+        self.line(format_args!(
+            "\n{:<28}{:>8}{:>8}{:>8}{:>8}{:>8}",
+            "instructions for each", head[0], head[1], head[2], head[3], head[4]
+        ));
+        let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
+        for (index, (row, total)) in ROWS.iter().zip(totals).enumerate() {
+            let share =
+                |place: usize| shown(counts.get(&index).map(|counts| (counts[place] + ITERATIONS / 2) / ITERATIONS));
+            let (kernel, vmm) = (share(0), share(1));
+            let (libvmm, limit) = (shown(row.libvmm), shown(row.limit));
+            self.line(format_args!("{:<28}{libvmm:>8}{total:>8}{kernel:>8}{vmm:>8}{limit:>8}", row.what));
+            if let Some(limit) = row.limit.filter(|limit| total > limit) {
+                self.exceeded.push(format!("{} takes {total} instructions, more than {limit}", row.what));
+            }
+        }
+    }
+
+    fn idle(&mut self, bare: u64, ours: u64) {
+        let limit = (IDLE_FACTOR * bare as f64) as u64 + IDLE_ALLOWANCE;
+        self.line(format_args!("\n{:<28}{:>12}{:>12}{:>12}", "instructions in 10 idle s", "bare", "ours", "limit"));
+        self.line(format_args!("{:<28}{bare:>12}{ours:>12}{limit:>12}", "Linux"));
+        if ours > limit {
+            self.exceeded.push(format!("an idle guest takes {ours} instructions in 10 s, more than {limit}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_limit_is_checked() {
+        let limits: Vec<u64> = ROWS.iter().map(|row| row.limit.unwrap_or(1)).collect();
+        let mut report = Report::default();
+        report.exits(&limits, &Counts::new());
+        report.idle(2_000_000, 4_000_000);
+        assert!(report.exceeded.is_empty(), "{:?}", report.exceeded);
+        let above: Vec<u64> = limits.iter().map(|limit| limit + 1).collect();
+        report.exits(&above, &Counts::new());
+        report.idle(2_000_000, 4_000_001);
+        assert_eq!(report.exceeded.len(), ROWS.iter().filter(|row| row.limit.is_some()).count() + 1);
+        assert_eq!(report.exceeded[0], "trapped GICD write takes 3251 instructions, more than 3250");
+    }
+
+    #[test]
+    fn shares_are_rounded_and_beside_their_total() {
+        let mut report = Report::default();
+        report.exits(&[3200], &Counts::from([(0, [29_859_786, 2_140_214, 40_000])]));
+        assert!(
+            report.text.ends_with("trapped GICD write              4434    3200    2986     214    3250\n"),
+            "{}",
+            report.text
+        );
+    }
+}
