@@ -30,8 +30,14 @@ impl<'a> Checker<'a> {
                     name = self.name(at, &format!("{}/{}", name.as_str(), device.name));
                 }
                 (Class::Serial, _) => config.serial = own,
-                (Class::Blk, _) => config.blk[device.index] = own,
-                (Class::Net, _) => config.net[device.index] = own,
+                (Class::Blk, _) => {
+                    config.blk[device.index] = own;
+                    config.blk_drivers[device.index] = self.name(driver.domain.at, &driver.domain.name);
+                }
+                (Class::Net, _) => {
+                    config.net[device.index] = own;
+                    config.net_drivers[device.index] = self.name(driver.domain.at, &driver.domain.name);
+                }
                 (Class::Rng, _) => config.rng = own,
                 // No device of a guest.
                 (Class::Power | Class::Timer | Class::Supervisor, _) => {}

@@ -50,6 +50,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-log", run: linux_log },
     Test { name: "linux-smp", run: linux_smp },
     Test { name: "linux-disk", run: linux_disk },
+    Test { name: "linux-disk-faults", run: linux_disk_faults },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },
     Test { name: "linux-console", run: linux_console },
@@ -267,6 +268,31 @@ fn linux_disk(setup: &Setup) -> Result<()> {
     machine.send("poweroff -f")?;
     machine.expect_exit(0, BOOT)?;
     disk.expect_file(None, "written", &numbers(WRITTEN))
+}
+
+/// A sector that the disk cannot read is an error of that request alone, and a disk that does not answer for long is told
+/// of, by device and driver, while the guest runs on.
+fn linux_disk_faults(setup: &Setup) -> Result<()> {
+    let disk = Disk::copy(&setup.disk, setup.disk_of("linux-disk-faults")?)?;
+    let mut command = setup.qemu.sel4(&setup.board, &setup.config, &setup.image(None)?, None, Console::Plain)?;
+    let drive = format!(
+        "if=none,id=disk,format=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={},\
+         file.inject-error.0.event=read_aio,file.inject-error.0.sector=100000,file.inject-error.0.errno=5,\
+         throttling.bps-total=65536,throttling.bps-total-max=8388608",
+        disk.path.display().to_string().replace(',', ",,")
+    );
+    command.args(["-drive", &drive, "-device", "virtio-blk-device,drive=disk,bus=virtio-mmio-bus.31"]);
+    let mut machine = Machine::start(command, &setup.log("linux-disk-faults"), &setup.stop)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    for (sector, status) in [(100_000, 1), (90_000, 0)] {
+        let read = format!("dd if=/dev/vda of=/dev/null bs=4k skip={} count=1; echo read $?", sector / 8);
+        at_prompt(&mut machine, PROMPT, &read, &format!("^read {status}$"))?;
+    }
+    machine.send("dd if=/dev/vda of=/dev/null bs=1M count=40 &")?;
+    machine.expect("the VMM's message", "^linux\\| blk0: driver `blk` owes an answer for a second or more; ", BOOT)?;
+    at_prompt(&mut machine, PROMPT, "echo alive $((6*7))", "^alive 42$")?;
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
 }
 
 /// The last number in a file that a guest writes.

@@ -368,7 +368,13 @@ impl<'a> Client<'a> {
         })?;
         self.under_way += 1;
         self.submitted = true;
-        Ok(Mark::new(self.requests.index()))
+        Ok(self.mark())
+    }
+
+    /// What has been submitted so far: the mark of the last request.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark::new(self.requests.index())
     }
 
     /// Where the driver has started again, if it has since this was last asked. To be asked before [`Self::complete`]: once

@@ -9,46 +9,77 @@ use core::sync::atomic::Ordering::Relaxed;
 /// Bytes of a word.
 const WORD: usize = size_of::<u64>();
 
-/// The words that hold the `len` bytes at `offset`: for each its cell, the first byte in it, and how many bytes.
-fn words(cells: &[AtomicU64], offset: usize, len: usize) -> impl Iterator<Item = (&AtomicU64, usize, usize)> {
-    let mut skip = offset % WORD;
-    let mut left = len;
-    cells.get(offset / WORD..).unwrap_or(&[]).iter().map_while(move |cell| {
-        let count = left.min(WORD - skip);
-        let first = core::mem::take(&mut skip);
-        left -= count;
-        (count > 0).then_some((cell, first, count))
-    })
-}
-
 /// Copies `bytes` to `offset` bytes behind the start of `cells`, as far as these go: returns how many that were. Only one
 /// side may write a word at a time: the others bytes of the first and the last word are written back.
 pub fn write(cells: &[AtomicU64], offset: usize, bytes: &[u8]) -> usize {
-    let mut rest = bytes;
-    for (cell, first, count) in words(cells, offset, bytes.len()) {
-        let Some(part) = rest.split_off(..count) else { break };
-        let mut word = if count == WORD { [0; WORD] } else { cell.load(Relaxed).to_le_bytes() };
-        word.iter_mut().skip(first).zip(part).for_each(|(to, from)| *to = *from);
-        cell.store(u64::from_le_bytes(word), Relaxed);
+    let (first, skip) = (offset / WORD, offset % WORD);
+    let mut cells = cells.get(first..).unwrap_or(&[]).iter();
+    let len = bytes.len().min((cells.len() * WORD).saturating_sub(skip));
+    let (head, rest) = bytes.split_at(len).0.split_at(if skip == 0 { 0 } else { len.min(WORD - skip) });
+    let (words, tail) = rest.as_chunks::<WORD>();
+    if !head.is_empty() {
+        cells.next().into_iter().for_each(|cell| merge(cell, skip, head));
     }
-    bytes.len() - rest.len()
+    for (word, cell) in words.iter().zip(&mut cells) {
+        cell.store(u64::from_le_bytes(*word), Relaxed);
+    }
+    if !tail.is_empty() {
+        cells.next().into_iter().for_each(|cell| merge(cell, 0, tail));
+    }
+    len
+}
+
+/// Writes less than a word, `skip` bytes into `cell`.
+fn merge(cell: &AtomicU64, skip: usize, bytes: &[u8]) {
+    let value = bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    let mask = (1 << (8 * bytes.len())) - 1;
+    let old = cell.load(Relaxed);
+    cell.store(old & !(mask << (8 * skip)) | value << (8 * skip), Relaxed);
 }
 
 /// Fills `bytes` from `offset` bytes behind the start of `cells`, as far as these go: returns how many that were.
 pub fn read(cells: &[AtomicU64], offset: usize, bytes: &mut [u8]) -> usize {
-    let len = bytes.len();
-    let mut rest = bytes;
-    for (cell, first, count) in words(cells, offset, len) {
-        let Some(part) = rest.split_off_mut(..count) else { break };
-        let word = cell.load(Relaxed).to_le_bytes();
-        part.iter_mut().zip(word.iter().skip(first)).for_each(|(to, from)| *to = *from);
+    let (first, skip) = (offset / WORD, offset % WORD);
+    let mut cells = cells.get(first..).unwrap_or(&[]).iter();
+    let len = bytes.len().min((cells.len() * WORD).saturating_sub(skip));
+    let (head, rest) = bytes.split_at_mut(len).0.split_at_mut(if skip == 0 { 0 } else { len.min(WORD - skip) });
+    let (words, tail) = rest.as_chunks_mut::<WORD>();
+    if !head.is_empty() {
+        cells.next().into_iter().for_each(|cell| split(cell, skip, head));
     }
-    len - rest.len()
+    for (word, cell) in words.iter_mut().zip(&mut cells) {
+        *word = cell.load(Relaxed).to_le_bytes();
+    }
+    if !tail.is_empty() {
+        cells.next().into_iter().for_each(|cell| split(cell, 0, tail));
+    }
+    len
+}
+
+/// Reads less than a word, `skip` bytes into `cell`.
+fn split(cell: &AtomicU64, skip: usize, bytes: &mut [u8]) {
+    let mut value = cell.load(Relaxed) >> (8 * skip);
+    for byte in bytes {
+        *byte = value as u8;
+        value >>= 8;
+    }
 }
 
 /// Copies the first `len` bytes of `from` to `to`, in whole words and as far as both go.
 pub fn copy(from: &[AtomicU64], to: &[AtomicU64], len: usize) {
-    for (from, to) in from.iter().zip(to).take(len.div_ceil(WORD)) {
+    let count = len.div_ceil(WORD).min(from.len()).min(to.len());
+    let (from, from_rest) = from.split_at(count).0.as_chunks::<8>();
+    let (to, to_rest) = to.split_at(count).0.as_chunks::<8>();
+    // A cache line a turn.
+    for (from, to) in from.iter().zip(to) {
+        copy_words(from, to);
+    }
+    copy_words(from_rest, to_rest);
+}
+
+#[inline(always)]
+fn copy_words(from: &[AtomicU64], to: &[AtomicU64]) {
+    for (from, to) in from.iter().zip(to) {
         to.store(from.load(Relaxed), Relaxed);
     }
 }

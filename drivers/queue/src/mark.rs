@@ -13,7 +13,8 @@ use core::sync::atomic::Ordering::{Acquire, Release};
 
 /// A point in the requests of a client.
 ///
-/// Points are compared by their distance, which is far less than 2³¹ between requests that are under way together.
+/// That of a request is behind its last record. Points are compared by their distance, which is far less than 2³¹ between
+/// requests that are under way together.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Mark(u32);
 

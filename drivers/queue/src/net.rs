@@ -262,7 +262,13 @@ impl<'a> Client<'a> {
         })?;
         self.under_way += usize::from(copied.is_none());
         self.sending = true;
-        Ok(Mark::new(self.send.index()))
+        Ok(self.mark())
+    }
+
+    /// What has been sent so far: the mark of the last frame.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark::new(self.send.index())
     }
 
     /// Where the driver has started again, if it has since this was last asked. To be asked before [`Self::sent`]: once that

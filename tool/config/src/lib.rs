@@ -45,7 +45,7 @@ pub const MAX_BOOTARGS: usize = 1024;
 pub const MAX_NAME: usize = 32;
 
 /// Layout version of all records.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"vmmc");
 
 /// Which record a configuration file holds.
@@ -254,8 +254,12 @@ pub struct Vmm {
     pub virtio: Window,
     /// The guest's disks, served by disk drivers; or none.
     pub blk: [Link; MAX_DISKS],
+    /// The names of these drivers, for people.
+    pub blk_drivers: [Text<MAX_NAME>; MAX_DISKS],
     /// The guest's network interfaces, served by network drivers; or none.
     pub net: [Link; MAX_INTERFACES],
+    /// The names of these drivers.
+    pub net_drivers: [Text<MAX_NAME>; MAX_INTERFACES],
     /// The guest's source of entropy, served by its driver; or none.
     pub rng: Link,
     /// The guest's virtio console, served by the serial PD; or none.

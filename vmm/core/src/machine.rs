@@ -24,6 +24,7 @@ use crate::life::Lifecycle;
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start, SystemEvent};
+use crate::virtio::Counts;
 use crate::virtio::mmio::{self, Slots, Written};
 use crate::{MAX_VCPUS, VcpuId};
 use describe::{describe, describe_interrupt_controller};
@@ -189,6 +190,17 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             self.settle_virtio(slot);
         }
+    }
+
+    /// The virtio slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
+    pub fn overdue(&mut self) -> u8 {
+        self.virtio.as_mut().map_or(0, |devices| devices.overdue())
+    }
+
+    /// How many chains the virtio device in `slot` has had, if there is one.
+    #[must_use]
+    pub fn virtio_counts(&self, slot: usize) -> Option<Counts> {
+        self.virtio.as_ref()?.counts(slot)
     }
 
     /// The console's other side has given input or made room.

@@ -58,7 +58,7 @@ pub trait GuestMemory {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Copies `len` bytes from `gpa` on to `offset` bytes behind the start of `cells`.
+    /// Copies `len` bytes from `gpa` on to `offset` bytes behind the start of `cells`, which hold that many.
     fn read_to_cells(&self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
         pieces(len, |done, buf| {
             self.read(gpa + done as u64, buf)?;
@@ -67,7 +67,7 @@ pub trait GuestMemory {
         })
     }
 
-    /// Copies `len` bytes from `offset` bytes behind the start of `cells` to `gpa` and on.
+    /// Copies `len` bytes from `offset` bytes behind the start of `cells`, which hold that many, to `gpa` and on.
     fn write_from_cells(&mut self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
         pieces(len, |done, buf| {
             cells::read(cells, offset + done, buf);

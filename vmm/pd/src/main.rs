@@ -31,7 +31,8 @@ use vmm_core::device::pl031::Clock;
 use vmm_core::gic::{Injection, Version};
 use vmm_core::machine::Images;
 use vmm_core::psci::{Start, SystemEvent};
-use vmm_core::{Exit, MAX_VCPUS, Machine, Resume, VcpuId, map};
+use vmm_core::virtio::Counts;
+use vmm_core::{Exit, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
 use wait::{End, Waits, timer_deadline};
 
 /// `SPSR` of a vCPU that starts: EL1 with its own stack pointer, all exceptions masked (PSCI 6.4.3.4).
@@ -43,6 +44,9 @@ const SCTLR_START: u64 = 0x30d0_0800;
 /// How often a vCPU that pauses looks again: no rarer than the event stream that Linux asks for, 10 kHz.
 const PAUSES_PER_SECOND: u64 = 20_000;
 
+/// How many seconds a driver may owe an answer before that is told.
+const PATIENCE: u64 = 1;
+
 struct Vmm {
     machine: Machine<Ram, Serial>,
     registers: Registers,
@@ -50,6 +54,8 @@ struct Vmm {
     /// A bit for each vCPU on another core.
     remote: u32,
     waits: Waits,
+    /// How long a driver may owe an answer before that is told, in ticks of the system counter.
+    patience: u64,
     power: Option<Channel>,
     virtio: Virtio,
     /// The guest's configuration, as long as it waits for the drivers of its devices.
@@ -74,6 +80,7 @@ fn init() -> impl Handler {
         vcpus,
         remote: config.remote,
         waits: Waits::new(pd::channel(config.timer)),
+        patience: clock.frequency * PATIENCE,
         power: pd::channel(config.power),
         virtio: Virtio::new(config),
         waiting: Some(config),
@@ -166,6 +173,7 @@ impl Vmm {
             self.machine.console().flush();
         }
         if notify != 0 {
+            self.waits.look_in(self.patience);
             for channel in self.virtio.channels(notify) {
                 self.defer(DeferredAction::new_notify(channel));
             }
@@ -250,6 +258,24 @@ impl Vmm {
         }
     }
 
+    /// Tells of drivers that owe an answer for too long.
+    #[cold]
+    fn look_after_drivers(&mut self) {
+        for slot in members(self.machine.overdue()).map(Vcpu::index) {
+            let (name, driver) = self.virtio.names(slot);
+            self.log(
+                LogLevel::Warn,
+                format_args!(
+                    "{name}: driver `{driver}` owes an answer for a second or more; what waits for it stands still"
+                ),
+            );
+        }
+        self.machine.console().flush();
+        if !self.machine.is_quiesced() {
+            self.waits.look_in(self.patience);
+        }
+    }
+
     fn log_counters(&mut self) {
         let counters = *self.machine.counters();
         for ((_, name), count) in vmm_core::machine::Kind::ALL.iter().zip(counters.exits) {
@@ -259,6 +285,14 @@ impl Vmm {
         }
         let (injections, unimplemented) = (counters.injections, counters.unimplemented);
         self.log(LogLevel::Info, format_args!("injections: {injections}, unimplemented registers: {unimplemented}"));
+        for slot in 0..map::VIRTIO_SLOTS {
+            let Some(Counts { requests, completions, forgotten }) = self.machine.virtio_counts(slot) else { continue };
+            let (name, _) = self.virtio.names(slot);
+            self.log(
+                LogLevel::Info,
+                format_args!("{name}: {requests} requests, {completions} completed, {forgotten} forgotten in resets"),
+            );
+        }
     }
 
     fn log(&mut self, level: LogLevel, message: core::fmt::Arguments<'_>) {
@@ -275,10 +309,14 @@ impl Handler for Vmm {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
         self.boot();
-        let machine = &mut self.machine;
         if self.waits.is_timer(channels) {
+            if self.waits.is_time_to_look() {
+                self.look_after_drivers();
+            }
+            let machine = &mut self.machine;
             self.waits.expire(|vcpu, end| end_wait(machine, vcpu, end));
         }
+        let machine = &mut self.machine;
         machine.virtio_notified(self.virtio.slots(channels));
         if machine.console().is_served_over(channels) {
             machine.console().receive();
@@ -302,6 +340,7 @@ impl Handler for Vmm {
             Resume::Hold => {
                 let pc = self.registers.suspend();
                 self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
+                self.waits.look_in(self.patience);
             }
             Resume::Block => self.wait(vcpu, timer::NEVER),
             Resume::Pause => {

@@ -6,6 +6,7 @@
 use config::Window;
 use core::arch::asm;
 use core::ptr;
+use queue::AtomicU64;
 use vmm_core::memory::{GuestMemory, OutOfRange, offset};
 
 /// Smallest line of any cache of an ARMv8 core, in bytes.
@@ -24,59 +25,141 @@ impl Ram {
     }
 }
 
+impl Ram {
+    /// Where the `len` bytes at `gpa` are; valid for reads and writes, by the guest too.
+    fn at(&self, gpa: u64, len: usize) -> Result<*mut u8, OutOfRange> {
+        // `offset` checks that all of the length lies in the window, which is mapped, and which no reference covers.
+        offset(gpa, len, self.size).map(|start| self.base.wrapping_add(start))
+    }
+
+    /// Where the value `T` at `gpa` is.
+    fn place<T>(&self, gpa: u64) -> Result<*mut T, OutOfRange> {
+        let place = self.at(gpa, size_of::<T>())?.cast::<T>();
+        if place.is_aligned() { Ok(place) } else { Err(OutOfRange) }
+    }
+}
+
+/// The `len` bytes at `offset` behind the start of `cells`, if they are there.
+fn in_cells(cells: &[AtomicU64], offset: usize, len: usize) -> Result<*mut u8, OutOfRange> {
+    let end = offset.checked_add(len).filter(|end| *end <= size_of_val(cells));
+    end.map(|_| cells.as_ptr().cast::<u8>().cast_mut().wrapping_add(offset)).ok_or(OutOfRange)
+}
+
 impl GuestMemory for Ram {
     fn size(&self) -> u64 {
         self.size
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> Result<(), OutOfRange> {
-        let start = offset(gpa, buf.len(), self.size)?;
-        for (i, byte) in buf.iter_mut().enumerate() {
-            // SAFETY: `offset` has checked that all of the buffer's length lies in the window, which is mapped. Volatile,
-            // as the guest may write it meanwhile; any byte is a valid one.
-            *byte = unsafe { self.base.add(start + i).read_volatile() };
-        }
+        // SAFETY: the source is valid, as `at` says; the buffer is not in the RAM.
+        unsafe { copy(self.at(gpa, buf.len())?, buf.as_mut_ptr(), buf.len()) };
         Ok(())
     }
 
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
-        let start = offset(gpa, bytes.len(), self.size)?;
-        // SAFETY: `offset` has checked that `bytes.len()` bytes from `start` on lie in the window, which is mapped, and
-        // which no reference covers.
-        unsafe { copy(bytes, self.base.add(start)) };
-        // SAFETY: the same bytes.
-        unsafe { clean(self.base.add(start), bytes.len()) };
+        // SAFETY: the destination is valid, as `at` says; the bytes are not in the RAM.
+        unsafe { copy(bytes.as_ptr(), self.at(gpa, bytes.len())?, bytes.len()) };
+        Ok(())
+    }
+
+    fn clean(&mut self, gpa: u64, len: usize) {
+        if let Ok(start) = self.at(gpa, len) {
+            // SAFETY: the bytes are mapped, as `at` says.
+            unsafe { clean(start, len) };
+        }
+    }
+
+    fn load_u16(&self, gpa: u64) -> Result<u16, OutOfRange> {
+        // SAFETY: `place` has checked place and alignment; volatile, as the guest may write it meanwhile.
+        Ok(u16::from_le(unsafe { self.place::<u16>(gpa)?.read_volatile() }))
+    }
+
+    fn load_u64(&self, gpa: u64) -> Result<u64, OutOfRange> {
+        // SAFETY: as in `load_u16`.
+        Ok(u64::from_le(unsafe { self.place::<u64>(gpa)?.read_volatile() }))
+    }
+
+    fn store_u16(&mut self, gpa: u64, value: u16) -> Result<(), OutOfRange> {
+        // SAFETY: as in `load_u16`.
+        unsafe { self.place::<u16>(gpa)?.write_volatile(value.to_le()) };
+        Ok(())
+    }
+
+    fn store_u32(&mut self, gpa: u64, value: u32) -> Result<(), OutOfRange> {
+        // SAFETY: as in `load_u16`.
+        unsafe { self.place::<u32>(gpa)?.write_volatile(value.to_le()) };
+        Ok(())
+    }
+
+    fn read_to_cells(&self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
+        // SAFETY: both are valid, as `at` and `in_cells` say, and the cells, which are not in the RAM, may be written by
+        // anybody.
+        unsafe { copy(self.at(gpa, len)?, in_cells(cells, offset, len)?, len) };
+        Ok(())
+    }
+
+    fn write_from_cells(&mut self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
+        // SAFETY: as in `read_to_cells`.
+        unsafe { copy(in_cells(cells, offset, len)?, self.at(gpa, len)?, len) };
         Ok(())
     }
 }
 
-/// Copies `bytes` to `to`, word by word where the address allows.
+/// Copies `len` bytes. In assembly, so that the compiler assumes nothing of memory that others write meanwhile.
 ///
 /// # Safety
-/// `to` must be valid for writes of `bytes.len()` bytes.
-unsafe fn copy(bytes: &[u8], to: *mut u8) {
-    let head = to.align_offset(size_of::<[u64; 4]>()).min(bytes.len());
-    let (head, rest) = bytes.split_at(head);
-    let (words, tail) = rest.as_chunks::<{ size_of::<[u64; 4]>() }>();
-    let mut at = to;
-    let bytewise = |part: &[u8], mut at: *mut u8| {
-        for byte in part {
-            // SAFETY: the parts follow each other and are together as long as `bytes`.
-            unsafe { at.write_volatile(*byte) };
-            at = at.wrapping_add(1);
-        }
-        at
+/// `from` must be valid for reads and `to` for writes of so many bytes, which do not overlap.
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller promises it. Normal memory need not be aligned.
+    unsafe {
+        asm!(
+            "subs {len}, {len}, #64",
+            "b.lo 3f",
+            "2:",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "ldp {e}, {f}, [{from}], #16",
+            "ldp {g}, {h}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            "stp {e}, {f}, [{to}], #16",
+            "stp {g}, {h}, [{to}], #16",
+            "subs {len}, {len}, #64",
+            "b.hs 2b",
+            // The low six bits of the length are what they were.
+            "3:",
+            "tbz {len}, #5, 4f",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            "4:",
+            "tbz {len}, #4, 5f",
+            "ldp {a}, {b}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "5:",
+            "tbz {len}, #3, 6f",
+            "ldr {a}, [{from}], #8",
+            "str {a}, [{to}], #8",
+            "6:",
+            "tbz {len}, #2, 7f",
+            "ldr {a:w}, [{from}], #4",
+            "str {a:w}, [{to}], #4",
+            "7:",
+            "tbz {len}, #1, 8f",
+            "ldrh {a:w}, [{from}], #2",
+            "strh {a:w}, [{to}], #2",
+            "8:",
+            "tbz {len}, #0, 9f",
+            "ldrb {a:w}, [{from}]",
+            "strb {a:w}, [{to}]",
+            "9:",
+            len = inout(reg) len => _, from = inout(reg) from => _, to = inout(reg) to => _,
+            a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
+            e = out(reg) _, f = out(reg) _, g = out(reg) _, h = out(reg) _,
+            options(nostack),
+        )
     };
-    at = bytewise(head, at);
-    for chunk in words {
-        let (word, _) = chunk.as_chunks::<8>();
-        for (i, word) in word.iter().enumerate() {
-            // SAFETY: as above, and `head` ended at an aligned address.
-            unsafe { at.cast::<u64>().add(i).write_volatile(u64::from_le_bytes(*word)) };
-        }
-        at = at.wrapping_add(chunk.len());
-    }
-    bytewise(tail, at);
 }
 
 /// Cleans the cache for `len` bytes at `start` to the point of coherency: a vCPU that starts with its MMU off reads from

@@ -50,18 +50,19 @@ pub struct Virtio {
     /// The links whose devices have not been made.
     ends: [Option<End>; NAMES.len()],
     channels: [Option<Channel>; NAMES.len()],
+    config: &'static config::Vmm,
 }
 
 impl Virtio {
     /// The links that `config` describes.
-    pub fn new(config: &config::Vmm) -> Self {
+    pub fn new(config: &'static config::Vmm) -> Self {
         let ([blk0, blk1], [net0, net1]) = (config.blk, config.net);
         let links = [blk0, blk1, net0, net1, config.rng, config.console.link];
         let mut ends = [const { None }; NAMES.len()];
         for ((to, name), (link, new)) in ends.iter_mut().zip(NAMES).zip(links.iter().zip(NEW)) {
             *to = end(name, *link, new);
         }
-        Self { ends, channels: links.map(|link| pd::channel(link.channel)) }
+        Self { ends, channels: links.map(|link| pd::channel(link.channel)), config }
     }
 
     /// A device whose driver has not yet said what it is like, if there is one.
@@ -111,6 +112,13 @@ impl Virtio {
             }
         }
         Some(slots)
+    }
+
+    /// The names of the device in `slot` and of its driver; the latter of disks and network interfaces only.
+    pub fn names(&self, slot: usize) -> (&'static str, &'static str) {
+        let ([blk0, blk1], [net0, net1]) = (&self.config.blk_drivers, &self.config.net_drivers);
+        let driver = [blk0, blk1, net0, net1].get(slot).map_or("", |name| name.as_str());
+        (NAMES.get(slot).copied().unwrap_or_default(), driver)
     }
 
     /// The slots, a bit each, whose drivers have notified over `channels`.

@@ -50,6 +50,8 @@ pub enum End {
 pub struct Waits {
     vcpus: [Wait; MAX_VCPUS],
     timer: Option<Channel>,
+    /// When the drivers are to be looked after.
+    look: u64,
     /// The deadline that the timer PD has. It may be earlier than any vCPU's, since it is not taken back.
     armed: u64,
 }
@@ -57,7 +59,7 @@ pub struct Waits {
 impl Waits {
     /// No vCPU waits; `timer` leads to the timer PD.
     pub fn new(timer: Option<Channel>) -> Self {
-        Self { vcpus: [Wait::NONE; MAX_VCPUS], timer, armed: NEVER }
+        Self { vcpus: [Wait::NONE; MAX_VCPUS], timer, look: NEVER, armed: NEVER }
     }
 
     /// `vcpu` is suspended and to go on at `pc`. Its virtual timer fires at `timer`, and at `limit` it goes on anyway: says
@@ -81,6 +83,24 @@ impl Waits {
         }
     }
 
+    /// The drivers are to be looked after once `ticks` of the system counter have passed, if they are not already.
+    #[inline]
+    pub fn look_in(&mut self, ticks: u64) {
+        if self.look == NEVER {
+            self.look = counter() + ticks;
+            self.arm(self.look);
+        }
+    }
+
+    /// Whether it is time to look after the drivers. `true` counts as done.
+    pub fn is_time_to_look(&mut self) -> bool {
+        let due = self.look <= counter();
+        if due {
+            self.look = NEVER;
+        }
+        due
+    }
+
     /// Whether the timer PD is among those who notified over `channels`.
     pub fn is_timer(&self, channels: ChannelSet) -> bool {
         self.timer.is_some_and(|timer| channels.contains(timer))
@@ -89,7 +109,7 @@ impl Waits {
     /// The timer PD has notified: tells of the vCPUs whose wait is to end.
     pub fn expire(&mut self, mut ended: impl FnMut(VcpuId, End)) {
         self.armed = NEVER;
-        let (now, mut next) = (counter(), NEVER);
+        let (now, mut next) = (counter(), self.look);
         for (index, wait) in self.vcpus.iter().enumerate() {
             match (VcpuId::new(index), wait.ended(now)) {
                 (Some(vcpu), Some(end)) => ended(vcpu, end),

@@ -12,6 +12,7 @@ use crate::device::pl011::Console;
 use crate::exception::{self, Exception, Fault};
 use crate::exit::{Access, Reg, Regs, Resume, Syndrome};
 use crate::instruction::{LoadStore, Transfer};
+use crate::map;
 use crate::memory::GuestMemory;
 use crate::stage1::{self, Untranslated};
 
@@ -25,19 +26,28 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     pub(super) fn data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.access() {
             // Of AArch32 nothing is emulated: seL4 resumes a vCPU whose registers it set in AArch64.
-            Some(access) if !is_aarch32(access, regs) => match self.device_access(vcpu, gpa, access, regs) {
-                Some(done) => done,
-                None => {
-                    let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
-                    let va = self.instruction(gpa, esr, regs).map(|(_, va)| va);
-                    self.unmapped(gpa, what(access.width), Fault::External, va, esr, regs)
+            Some(access) if self.needs_no_register(gpa, access, esr) || !is_aarch32(access, regs) => {
+                match self.device_access(vcpu, gpa, access, regs) {
+                    Some(done) => done,
+                    None => {
+                        let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
+                        let va = self.instruction(gpa, esr, regs).map(|(_, va)| va);
+                        self.unmapped(gpa, what(access.width), Fault::External, va, esr, regs)
+                    }
                 }
-            },
+            }
             // Nothing is cached of what is not there.
             None if esr.is_cache_maintenance() => (Kind::Unmapped, Resume::Advance),
             None if esr.is_on_walk() => self.walk_abort(gpa, esr, regs),
             _ => self.undescribed(vcpu, gpa, esr, regs),
         }
+    }
+
+    /// Whether an access needs no register but the program counter: then AArch32 is resumed as what it is, and nothing has
+    /// to be asked, which is a system call. That is what virtio drivers do for each request.
+    fn needs_no_register(&self, gpa: u64, access: Access, esr: Syndrome) -> bool {
+        let device = map::VIRTIO.offset_of(gpa).zip(self.virtio.as_ref());
+        access.write && esr.is_32_bit() && device.is_some_and(|(offset, slots)| slots.ignores_value(offset))
     }
 
     /// An abort of an instruction fetch.

@@ -200,3 +200,31 @@ fn a_reset_leaves_the_machine_as_after_power_on() {
     flushing(&mut machine);
     assert!(!machine.is_quiesced(), "it works again");
 }
+
+/// What a driver does for each request asks for no register, and so also works from AArch32.
+#[test]
+fn a_request_asks_for_no_register() {
+    struct NoRegs;
+    impl Regs for NoRegs {
+        fn get(&mut self, reg: Reg) -> u64 {
+            panic!("{reg:?} was asked for")
+        }
+
+        fn set(&mut self, reg: Reg, _: u64) {
+            panic!("{reg:?} was set")
+        }
+    }
+    let mut ram = vec![0; RAM];
+    let (mut machine, mut server) = machine(&mut ram);
+    flushing(&mut machine);
+    let id = server.next(&mut Segments::new()).unwrap().unwrap().id;
+    server.complete(Completion { id, status: Status::Done }).unwrap();
+    machine.virtio_notified(1 << SLOT);
+    assert_eq!(load(&mut machine, reg::INTERRUPT_STATUS), 1);
+    for register in [reg::QUEUE_NOTIFY, reg::INTERRUPT_ACK] {
+        let esr = 0x24 << 26 | 3 << 24 | 2 << 22 | 1 << 16 | 1 << 6 | 7;
+        let exit = Exit::Abort { gpa: REGISTERS + register, esr, fetch: false };
+        assert_eq!(machine.exit(BOOT, exit, &mut NoRegs), Resume::Advance);
+    }
+    assert_eq!(load(&mut machine, reg::INTERRUPT_STATUS), 0);
+}

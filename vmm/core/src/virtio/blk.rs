@@ -111,6 +111,10 @@ pub struct Blk {
     unflushed: usize,
     /// How many entries are at [`Stage::Lost`].
     lost: usize,
+    /// What had been submitted when it was last asked whether something is overdue.
+    looked: Mark,
+    /// Those of the request that is being handed over. Here, because they are too many to be moved about.
+    segments: heapless::Vec<Segment, MAX_SEGMENTS>,
 }
 
 impl Blk {
@@ -121,6 +125,7 @@ impl Blk {
         id.iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
         let free = Entry { status: 0, written: 0, head: 0, generation: 0, stage: Stage::Free, mark: Mark::default() };
         Self {
+            looked: link.mark(),
             link,
             info,
             name: id,
@@ -129,6 +134,7 @@ impl Blk {
             free: (0..MAX_REQUESTS).rev().map(|n| n as u8).collect(),
             unflushed: 0,
             lost: 0,
+            segments: heapless::Vec::new(),
         }
     }
 
@@ -250,14 +256,14 @@ impl Blk {
             Ok(Plan::Nothing) => return finish(queues, head, status, Outcome::Ok, 1),
             Err(outcome) => return finish(queues, head, status, outcome, 0),
         };
-        let Some(segments) = segments(queues.chain, operation, data_in) else {
+        if !gather(queues.chain, operation, data_in, &mut self.segments) {
             return finish(queues, head, status, Outcome::IoError, 0);
-        };
+        }
         let index = self.free.pop().ok_or(Broken)?;
         let entry = self.entries.get_mut(usize::from(index)).ok_or(Broken)?;
         let durable = operation == Operation::Write && self.write_through && self.info.flush;
         let stage = if durable { Stage::Write } else { Stage::UnderWay };
-        let request = Request { id: id(index.into(), entry), operation, sector, segments: &segments };
+        let request = Request { id: id(index.into(), entry), operation, sector, segments: &self.segments };
         let mark = self.link.submit(&request).map_err(|_| DeviceError::Link)?;
         *entry = Entry { status, written, head, generation: entry.generation, stage, mark };
         Ok(())
@@ -433,6 +439,11 @@ impl VirtioDevice for Blk {
         false
     }
 
+    fn overdue(&mut self) -> bool {
+        let before = core::mem::replace(&mut self.looked, self.link.mark());
+        self.entries.iter().any(|entry| entry.stage != Stage::Free && entry.mark.is_before(before))
+    }
+
     fn wake_wanted(&mut self) -> bool {
         self.link.wake_wanted()
     }
@@ -494,9 +505,14 @@ fn id(index: usize, entry: &Entry) -> u32 {
     index as u32 | u32::from(entry.generation) << 16
 }
 
-/// The data of a request, or `None` if it is in too many pieces.
-fn segments(chain: &Chain, operation: Operation, data_in: u64) -> Option<heapless::Vec<Segment, MAX_SEGMENTS>> {
-    let mut segments = heapless::Vec::new();
+/// Puts the data of a request into `segments`: false if it is in too many pieces.
+fn gather(
+    chain: &Chain,
+    operation: Operation,
+    data_in: u64,
+    segments: &mut heapless::Vec<Segment, MAX_SEGMENTS>,
+) -> bool {
+    segments.clear();
     let mut add = |buffer: Buffer| {
         let (mut offset, mut rest) = (buffer.gpa - map::RAM_BASE, buffer.len);
         while rest > 0 {
@@ -506,12 +522,12 @@ fn segments(chain: &Chain, operation: Operation, data_in: u64) -> Option<heaples
         }
         Some(())
     };
-    match operation {
-        Operation::Read => chain.writable(0, data_in).try_for_each(&mut add)?,
-        Operation::Write => chain.readable(HEADER as u64, u64::MAX).try_for_each(&mut add)?,
-        _ => {}
-    }
-    Some(segments)
+    let all = match operation {
+        Operation::Read => chain.writable(0, data_in).try_for_each(&mut add),
+        Operation::Write => chain.readable(HEADER as u64, u64::MAX).try_for_each(&mut add),
+        _ => Some(()),
+    };
+    all.is_some()
 }
 
 /// Tells the guest how a request ended.

@@ -87,6 +87,10 @@ impl VirtioDevice for Device {
         model!(self, model => model.wake_wanted())
     }
 
+    fn overdue(&mut self) -> bool {
+        model!(self, model => model.overdue())
+    }
+
     fn dropped(&self) -> u64 {
         model!(self, model => model.dropped())
     }

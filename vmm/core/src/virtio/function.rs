@@ -5,7 +5,7 @@
 
 use super::chain::Chain;
 use super::ring::{Areas, MAX_SIZE, Options, Ring};
-use super::{CONFIG_SIZE, DeviceError, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
+use super::{CONFIG_SIZE, Counts, DeviceError, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
 use crate::memory::GuestMemory;
 
 /// Causes of an interrupt: a bit each, as in `InterruptStatus` (4.2.2) and the ISR (4.1.4.5).
@@ -64,6 +64,8 @@ pub enum Area {
 #[derive(Debug)]
 pub struct Function<D> {
     device: D,
+    /// The features that are offered.
+    features: u64,
     status: u8,
     driver_features: u64,
     queues: [Queue; MAX_QUEUES],
@@ -79,6 +81,9 @@ pub struct Function<D> {
     config_version: u32,
     /// Why the device needs a reset, until this is asked.
     error: Option<DeviceError>,
+    counts: Counts,
+    /// The driver domain owes an answer, and has been reported for it.
+    overdue: bool,
     /// The driver domain broke the rules of the link, which no reset mends. It is not asked any more.
     link_broken: bool,
 }
@@ -88,6 +93,7 @@ impl<D: VirtioDevice> Function<D> {
     pub fn new(device: D) -> Self {
         let config = device.config();
         Self {
+            features: device.features() | feature::OFFERED,
             device,
             status: 0,
             driver_features: 0,
@@ -99,6 +105,8 @@ impl<D: VirtioDevice> Function<D> {
             config,
             config_version: 0,
             error: None,
+            counts: Counts::default(),
+            overdue: false,
             link_broken: false,
         }
     }
@@ -111,7 +119,7 @@ impl<D: VirtioDevice> Function<D> {
     /// The features that are offered.
     #[must_use]
     pub fn features(&self) -> u64 {
-        self.device.features() | feature::OFFERED
+        self.features
     }
 
     /// The configuration space.
@@ -185,6 +193,7 @@ impl<D: VirtioDevice> Function<D> {
     /// Resets the device, as far as nothing is under way: see [`Self::is_resetting`].
     pub fn reset(&mut self) {
         for (index, queue) in self.queues.iter_mut().enumerate() {
+            self.counts.forgotten += queue.ring.as_ref().map_or(0, |ring| ring.outstanding().into());
             *queue = Queue::RESET;
             self.device.reset_queue(index);
         }
@@ -201,6 +210,20 @@ impl<D: VirtioDevice> Function<D> {
     #[must_use]
     pub fn is_quiesced(&self) -> bool {
         (0..MAX_QUEUES).all(|queue| self.device.under_way(queue) == 0)
+    }
+
+    /// How many chains the device has had.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether the driver domain owes an answer since this was last asked or longer, if that is news.
+    pub fn is_overdue(&mut self) -> bool {
+        let before = self.overdue;
+        // Of one that broke the rules, that is known already.
+        self.overdue = !self.link_broken && self.device.overdue();
+        self.overdue && !before
     }
 
     /// Ends the resets, of the device and of queues, that wait for nothing any more.
@@ -294,7 +317,7 @@ impl<D: VirtioDevice> Function<D> {
 
     fn stop(&mut self, index: usize, stop: Stop) -> Result<(), Ignored> {
         let queue = self.queues.get_mut(index).filter(|queue| queue.is_ready()).ok_or(Ignored)?;
-        queue.ring = None;
+        self.counts.forgotten += queue.ring.take().map_or(0, |ring| ring.outstanding().into());
         queue.stopping = Some(stop);
         self.device.reset_queue(index);
         self.finish_resets();
@@ -332,6 +355,9 @@ impl<D: VirtioDevice> Function<D> {
         self.again = queues.again;
         // What was done before an error is shown as well.
         for ring in self.queues.iter_mut().filter_map(|queue| queue.ring.as_mut()) {
+            let (requests, completions) = ring.news();
+            self.counts.requests += u64::from(requests);
+            self.counts.completions += u64::from(completions);
             if ring.publish(memory)? {
                 self.causes |= cause::USED;
             }

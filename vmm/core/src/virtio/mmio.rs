@@ -8,7 +8,7 @@
 
 use super::chain::Chain;
 use super::function::{Area, Function, Ignored, cause};
-use super::{CONFIG_SIZE, Device, DeviceError, VirtioDevice};
+use super::{CONFIG_SIZE, Counts, Device, DeviceError, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
 use crate::fdt::{Full, Interrupt, Tree};
@@ -250,10 +250,8 @@ impl Slots {
         }
         let (register, _) = Register::new(offset)?;
         if register == Register::InterruptAck {
-            // A driver acknowledges what it has read (4.2.2.2). If that can only be this, it is this.
-            let function = &mut slot.function;
-            let acknowledged = if function.causes() == cause::USED { cause::USED } else { value() as u8 };
-            function.acknowledge(acknowledged);
+            let acknowledged = if slot.acknowledges_used() { cause::USED } else { value() as u8 };
+            slot.function.acknowledge(acknowledged);
             return Some(Written::Done);
         }
         slot.write(memory, &mut self.chain, register, value() as u32).ok()?;
@@ -262,6 +260,15 @@ impl Slots {
             return Some(Written::Hold);
         }
         Some(Written::Done)
+    }
+
+    /// Whether [`Self::write`] does not ask for the value of a word at `offset` bytes behind the first slot.
+    #[must_use]
+    pub fn ignores_value(&self, offset: u64) -> bool {
+        let (index, offset) = split(offset);
+        let acknowledges = offset == Register::InterruptAck as u64
+            && self.slots.get(index).and_then(Option::as_ref).is_some_and(Slot::acknowledges_used);
+        acknowledges || offset == Register::QueueNotify as u64
     }
 
     /// The link's other side of the device in slot `index` has notified. [`Self::settle`] is to be asked afterwards.
@@ -293,6 +300,21 @@ impl Slots {
             released,
             error: slot.function.take_error(),
         })
+    }
+
+    /// The slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
+    pub fn overdue(&mut self) -> u8 {
+        let slots = self.slots.iter_mut().enumerate();
+        slots.fold(0, |mask, (index, slot)| {
+            let overdue = slot.as_mut().is_some_and(|slot| slot.function.is_overdue());
+            mask | u8::from(overdue) << index
+        })
+    }
+
+    /// How many chains the device in slot `index` has had, if there is one.
+    #[must_use]
+    pub fn counts(&self, index: usize) -> Option<Counts> {
+        Some(self.slots.get(index)?.as_ref()?.function.counts())
     }
 
     /// How often the devices have dropped what they could not pass on.
@@ -368,6 +390,12 @@ impl Slot {
             generation: 0,
             held: 0,
         }
+    }
+
+    /// Whether there is one cause of an interrupt: a driver acknowledges what it has read (4.2.2.2). If that can only be
+    /// this, it is this.
+    fn acknowledges_used(&self) -> bool {
+        self.function.causes() == cause::USED
     }
 
     /// The registers whose value is needed.

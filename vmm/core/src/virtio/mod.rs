@@ -156,10 +156,26 @@ pub trait VirtioDevice {
     /// Whether the driver domain must be notified. `true` counts as told.
     fn wake_wanted(&mut self) -> bool;
 
+    /// Whether something is under way in the driver domain that was so already when this was last asked.
+    fn overdue(&mut self) -> bool {
+        false
+    }
+
     /// How often the device has dropped what it could not pass on, as a network device may.
     fn dropped(&self) -> u64 {
         0
     }
+}
+
+/// How many chains a device has had of its driver. Each request is completed, forgotten, or still with the device.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Chains that the device took.
+    pub requests: u64,
+    /// Those that it gave back.
+    pub completions: u64,
+    /// Those that it had when the driver reset it or their queue.
+    pub forgotten: u64,
 }
 
 /// What a device's run works with.

@@ -95,6 +95,8 @@ pub struct Net {
     completed: bool,
     /// Frames that could not be sent or delivered.
     dropped: u64,
+    /// What had been sent when it was last asked whether something is overdue.
+    looked: Mark,
 }
 
 impl Net {
@@ -103,6 +105,7 @@ impl Net {
     pub fn new(link: Client<'static>, info: Info) -> Self {
         Self {
             up: link.is_up(),
+            looked: link.mark(),
             link,
             info,
             features: 0,
@@ -471,6 +474,11 @@ impl VirtioDevice for Net {
 
     fn config_changed(&mut self) -> bool {
         core::mem::take(&mut self.up_changed)
+    }
+
+    fn overdue(&mut self) -> bool {
+        let before = core::mem::replace(&mut self.looked, self.link.mark());
+        self.entries.iter().any(|entry| entry.stage != Stage::Free && entry.mark.is_before(before))
     }
 
     fn wake_wanted(&mut self) -> bool {

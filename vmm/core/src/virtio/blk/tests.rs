@@ -6,8 +6,8 @@ use crate::life::Lifecycle;
 use crate::map::RAM_BASE;
 use crate::virtio::feature as common;
 use crate::virtio::ring::RingError;
-use crate::virtio::testing::{DATA, Guest, RAM, reg, region};
-use crate::virtio::{Device, DeviceError};
+use crate::virtio::testing::{DATA, Guest, RAM, SLOT, reg, region};
+use crate::virtio::{Counts, Device, DeviceError};
 use queue::blk::{Segments, Server};
 
 pub(crate) const INFO: Info = Info {
@@ -333,13 +333,17 @@ fn large_and_many_buffers_are_split_or_refused() {
         segments[..count].iter().for_each(|buffer| assert!(chain.push(*buffer, true)));
         chain
     };
-    let len = |count: usize| super::segments(&chain(count), Operation::Read, u64::MAX).map(|s| s.len());
+    let gather = |chain: &Chain| {
+        let mut segments = heapless::Vec::new();
+        super::gather(chain, Operation::Read, u64::MAX, &mut segments).then_some(segments)
+    };
+    let len = |count: usize| gather(&chain(count)).map(|segments| segments.len());
     assert_eq!(len(MAX_SEGMENTS), Some(MAX_SEGMENTS));
     assert_eq!(len(MAX_SEGMENTS + 1), None);
     let mut chain = Chain::new();
     chain.begin(0);
     chain.push(Buffer { gpa: BUFFER, len: 2 * MAX_SEGMENT_LEN + 512 }, true);
-    let split = super::segments(&chain, Operation::Read, u64::MAX).unwrap();
+    let split = gather(&chain).unwrap();
     let offset = BUFFER - RAM_BASE;
     let max = u64::from(MAX_SEGMENT_LEN);
     let expected = [(0, MAX_SEGMENT_LEN), (max, MAX_SEGMENT_LEN), (2 * max, 512)];
@@ -506,4 +510,49 @@ fn a_driver_that_starts_again_ends_a_reset() {
     server.complete(Completion { id, status: Status::Done }).unwrap();
     guest.notified();
     assert_eq!((status(&guest), guest.changes.error), (0, None));
+}
+
+/// A driver domain that does not answer is told of once, from the second look on at which the request is under way.
+#[test]
+fn an_answer_that_is_owed_for_long_is_told_once() {
+    let (mut guest, mut server) = working(INFO, feature::FLUSH);
+    assert_eq!(guest.slots.overdue(), 0, "nothing is under way");
+    request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
+    let slow = asked(&mut server).unwrap();
+    assert_eq!(guest.slots.overdue(), 0, "it has just been asked");
+    // Others do not hide it.
+    request(&mut guest, kind::IN, 1, &[(BUFFER, 512, true)]);
+    let Asked { id, .. } = asked(&mut server).unwrap();
+    server.complete(Completion { id, status: Status::Done }).unwrap();
+    guest.notified();
+    assert_eq!([guest.slots.overdue(), guest.slots.overdue()], [1 << SLOT, 0], "once");
+    server.complete(Completion { id: slow.id, status: Status::Done }).unwrap();
+    guest.notified();
+    assert_eq!(guest.slots.overdue(), 0);
+    assert_eq!([guest.used(0).is_some(), guest.used(0).is_some()], [true, true]);
+    request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
+    assert_eq!([guest.slots.overdue(), guest.slots.overdue()], [0, 1 << SLOT], "of the next one again");
+}
+
+/// Each request is completed, forgotten, or under way.
+#[test]
+fn the_counts_balance() {
+    let (mut guest, mut server) = working(INFO, feature::FLUSH);
+    let counts = |guest: &Guest| guest.slots.counts(SLOT).unwrap();
+    for _ in 0..3 {
+        request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
+    }
+    assert_eq!(counts(&guest), Counts { requests: 3, completions: 0, forgotten: 0 });
+    let first = asked(&mut server).unwrap();
+    server.complete(Completion { id: first.id, status: Status::Failed }).unwrap();
+    guest.notified();
+    assert_eq!(counts(&guest), Counts { requests: 3, completions: 1, forgotten: 0 });
+    assert_eq!(guest.write(reg::STATUS, 0), Some(crate::virtio::mmio::Written::Hold));
+    assert_eq!(counts(&guest), Counts { requests: 3, completions: 1, forgotten: 2 });
+    for _ in 0..2 {
+        let Asked { id, .. } = asked(&mut server).unwrap();
+        server.complete(Completion { id, status: Status::Done }).unwrap();
+    }
+    guest.notified();
+    assert_eq!(counts(&guest), Counts { requests: 3, completions: 1, forgotten: 2 }, "nobody waits for these");
 }
