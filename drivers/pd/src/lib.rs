@@ -15,22 +15,45 @@ mod log;
 
 use config::{FILE_SIZE, Record, Window};
 use core::cell::UnsafeCell;
+use core::panic::PanicInfo;
 use core::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use sel4_microkit::{Channel, var};
+use sel4_microkit::{Channel, panicking, var};
 
 #[cfg(target_os = "none")]
 pub use counter::{counter, counter_frequency};
 pub use log::Log;
 
-/// This PD's record, from the region whose address the host tool puts in the `setvar` symbol `config`.
+/// This PD's record. From now on, panics are reported to the log that it names.
 ///
 /// # Panics
 /// If the record is another PD's or another version's, or `system.xml` did not go through the host tool: there is nothing
 /// that the PD could do.
 #[must_use]
 pub fn config<T: Record>() -> &'static T {
+    match record() {
+        Ok(record) => {
+            panicking::set_hook(report::<T>);
+            record
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Reports a panic, the last thing that this PD does.
+fn report<T: Record>(info: &PanicInfo<'_>) {
+    let link = record().map_or(config::Link::NONE, T::log);
+    // SAFETY: the link is of this PD's record. What else in this PD uses it never runs again.
+    let mut log = unsafe { Log::new(link) };
+    match info.location() {
+        Some(place) => log.line(format_args!("panicked at {place}: {}", info.message())),
+        None => log.line(format_args!("panicked: {}", info.message())),
+    }
+}
+
+/// This PD's record, from the region whose address the host tool puts in the `setvar` symbol `config`.
+fn record<T: Record>() -> Result<&'static T, config::Mismatch> {
     let address = *var!(config: usize = 0);
     let file = if address == 0 {
         &[]
@@ -39,10 +62,7 @@ pub fn config<T: Record>() -> &'static T {
         // this PD for as long as it runs; no one has that region writable.
         unsafe { slice::from_raw_parts(with_exposed_provenance(address), FILE_SIZE) }
     };
-    match T::from_file(file) {
-        Ok(record) => record,
-        Err(error) => panic!("{error}"),
-    }
+    T::from_file(file)
 }
 
 /// The Microkit channel that `channel` means, if it means one.

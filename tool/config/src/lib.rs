@@ -81,9 +81,14 @@ pub struct Header {
 }
 
 /// A record that a configuration file can hold.
-pub trait Record: TryFromBytes + IntoBytes + Immutable + KnownLayout + Sized {
+pub trait Record: TryFromBytes + IntoBytes + Immutable + KnownLayout + Sized + 'static {
     /// The kind that marks this record.
     const KIND: Kind;
+
+    /// Where this PD's messages go: to the serial PD, or nowhere.
+    fn log(&self) -> Link {
+        Link::NONE
+    }
 
     /// The header that this record must carry.
     fn header() -> Header {
@@ -272,6 +277,10 @@ pub struct Vmm {
 
 impl Record for Vmm {
     const KIND: Kind = Kind::Vmm;
+
+    fn log(&self) -> Link {
+        self.serial
+    }
 }
 
 /// A virtio console.
@@ -400,6 +409,10 @@ pub struct Supervisor {
 
 impl Record for Supervisor {
     const KIND: Kind = Kind::Supervisor;
+
+    fn log(&self) -> Link {
+        self.log
+    }
 }
 
 impl Supervisor {

@@ -102,6 +102,10 @@ pub struct Blk {
 
 impl Record for Blk {
     const KIND: Kind = Kind::Blk;
+
+    fn log(&self) -> Link {
+        self.device.log
+    }
 }
 
 impl Blk {
@@ -142,6 +146,10 @@ pub struct Net {
 
 impl Record for Net {
     const KIND: Kind = Kind::Net;
+
+    fn log(&self) -> Link {
+        self.device.log
+    }
 }
 
 impl Net {
@@ -168,6 +176,10 @@ pub struct Rng {
 
 impl Record for Rng {
     const KIND: Kind = Kind::Rng;
+
+    fn log(&self) -> Link {
+        self.device.log
+    }
 }
 
 impl Rng {
