@@ -39,11 +39,11 @@ HARNESS := $(HOST_DIR)/release/harness
 COUNTER := $(HOST_DIR)/release/libcounter.so
 PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
-GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/bench/initramfs.cpio
+GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/bench/initramfs.cpio
 TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test bench clean help setup images lint host-test boot-test conformance sdk FORCE
+.PHONY: all run test soak bench clean help setup images lint host-test boot-test conformance sdk FORCE
 
 all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
@@ -110,6 +110,11 @@ build/guests/exits/Image: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p exits
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/exits $@
 
+# An undefined instruction, before there are exception vectors.
+build/guests/crash/Image:
+	@mkdir -p $(@D)
+	@head -c 4 /dev/zero >$@
+
 build/guests/bench/programs: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p bench
 	@for name in origin io idle; do install -C -D $(HOST_DIR)/$(TARGET)/release/$$name $(@D)/$$name || exit; done
@@ -160,8 +165,11 @@ host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 	cargo test --quiet --target-dir $(HOST_DIR)
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
 
-boot-test: images build/tests/disk.img ## boot the test systems, or those named by TEST, with one SDK and CONFIG
-	$(HARNESS) test --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
+boot-test soak: images build/tests/disk.img
+boot-test: ## boot the test systems, or those named by TEST, with one SDK and CONFIG
+soak: ## the same with the tests that take long: a hundred restarts
+boot-test soak:
+	$(HARNESS) test $(if $(filter soak,$@),--soak) --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
 	    --probe build/guests/probe/Image --disk build/tests/disk.img --logs $(OUT)/logs $(TEST)
 
 conformance: sdk ## compare what domains see with what they saw on the real SDK

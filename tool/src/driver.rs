@@ -9,7 +9,7 @@ use crate::instruction::Target;
 use crate::problem::{Hex, Problem, Role};
 use crate::settings::Settings;
 use crate::source::At;
-use crate::system::{Domain, Region, number};
+use crate::system::{Domain, Region};
 use config::{
     Blk, BlkClient, Channel, Child, Client, DmaDevice, Link, Net, NetClient, Power, Record, Rng, Serial, Supervisor,
     Timer, Window,
@@ -171,14 +171,7 @@ impl<'a> Driver<'a> {
     /// The driver of a virtio device, which shares at least `dma_size` bytes with it.
     fn read_virtio(&mut self, checker: &mut Checker<'a>, dma_size: u64) {
         self.settings.check_known(checker, &["class", "registers", "offset", "dma", "log"]);
-        let offset = match self.settings.get("offset") {
-            None => 0,
-            Some(setting) => number(setting.value).unwrap_or_else(|| {
-                let (attribute, value) = ("offset", setting.value.to_owned());
-                checker.add(setting.at, Problem::NumberSyntax { attribute, value });
-                0
-            }),
-        };
+        let offset = self.settings.number(checker, "offset").unwrap_or(0);
         self.read_registers(checker, offset, VIRTIO_REGISTERS);
         if let Some(setting) = self.settings.required(checker, "dma")
             && let Some(region) = checker.region(setting.at, setting.value, Role::Dma, self.domain)

@@ -7,7 +7,7 @@ use crate::check::Checker;
 use crate::instruction::Target;
 use crate::problem::{Problem, list};
 use crate::source::At;
-use crate::system::Domain;
+use crate::system::{Domain, number};
 
 /// A setting's value.
 #[derive(Clone, Copy)]
@@ -88,6 +88,17 @@ impl<'a> Settings<'a> {
             checker.add(setting.at, Problem::SettingValue { setting: name, value, known });
         }
         chosen.map(|(_, choice)| *choice)
+    }
+
+    /// The number that `name` is set to, if it is.
+    pub fn number(&self, checker: &mut Checker<'a>, name: &'static str) -> Option<u64> {
+        let setting = self.get(name)?;
+        let number = number(setting.value);
+        if number.is_none() {
+            let (attribute, value) = (name, setting.value.to_owned());
+            checker.add(setting.at, Problem::NumberSyntax { attribute, value });
+        }
+        number
     }
 
     /// Whether `device` is described, rightly or wrongly.

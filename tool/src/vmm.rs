@@ -10,7 +10,9 @@ use crate::instruction::Target;
 use crate::problem::{Hex, Problem, Role, list};
 use crate::settings::Settings;
 use crate::system::{Domain, Guest, Region};
-use config::{Channel, Console, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window};
+use config::{
+    Channel, Console, Ending, Gic, Link, LogLevel, MAX_DISKS, MAX_INTERFACES, MAX_VCPUS, RAM_GPA, Record, Window,
+};
 use vmm_core::boot::{self, BootError, RAM_UNIT};
 use vmm_core::fdt::is_device_tree;
 use vmm_core::map::VIRTIO;
@@ -26,10 +28,26 @@ const PAGE: u64 = 0x1000;
 /// The largest guest-physical address space that seL4 has on Arm.
 const ADDRESS_SPACE: u64 = 1 << 48;
 
-const SETTINGS: [&str; 9] =
-    ["ram", "kernel", "kernel-format", "initramfs", "dtb", "dtb-fragment", "virtio", "bootargs", "log"];
+const SETTINGS: [&str; 12] = [
+    "ram",
+    "kernel",
+    "kernel-format",
+    "initramfs",
+    "dtb",
+    "dtb-fragment",
+    "virtio",
+    "bootargs",
+    "log",
+    "on-crash",
+    "on-reset",
+    "restart-limit",
+];
 const LOG_LEVELS: [(&str, LogLevel); 4] =
     [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
+
+const ENDINGS: [(&str, Ending); 3] = [("restart", Ending::Restart), ("halt", Ending::Halt), ("off", Ending::Off)];
+/// How often a guest is restarted after crashes in a row, unless it is said.
+const RESTART_LIMIT: u64 = 5;
 
 /// A file that is copied to the guest's RAM.
 struct Image<'a> {
@@ -113,6 +131,15 @@ impl<'a> Vmm<'a> {
         }
         if let Some(level) = self.settings.choice(checker, "log", &LOG_LEVELS) {
             self.config.log_level = level;
+        }
+        if let Some(ending) = self.settings.choice(checker, "on-crash", &ENDINGS) {
+            self.config.on_crash = ending;
+        }
+        if let Some(ending) = self.settings.choice(checker, "on-reset", &ENDINGS) {
+            self.config.on_reset = ending;
+        }
+        if let Some(limit) = self.settings.number(checker, "restart-limit") {
+            self.config.restart_limit = limit;
         }
     }
 
@@ -326,6 +353,9 @@ fn empty() -> config::Vmm {
         gic: Gic::V3,
         log_level: LogLevel::Warn,
         remote: 0,
+        on_crash: Ending::Off,
+        on_reset: Ending::Restart,
+        restart_limit: RESTART_LIMIT,
         serial: Link::NONE,
         virtio: Window::default(),
         blk: [Link::NONE; MAX_DISKS],

@@ -6,8 +6,8 @@
 mod fixture;
 
 use config::{
-    Access, Blk, Channel, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Size, Supervisor, Timer, Vmm,
-    Window,
+    Access, Blk, Channel, Ending, Gic, Link, LogLevel, Net, PartKind, Power, Record, Rng, Serial, Size, Supervisor,
+    Timer, Vmm, Window,
 };
 use fixture::{Fixture, gzip};
 use std::fs;
@@ -51,7 +51,8 @@ fn the_system_is_plain_sdf_with_a_configuration_for_each_pd() {
 
 #[test]
 fn a_vmm_is_told_its_windows_texts_and_channels() {
-    let fixture = Fixture::new("vmm", SYSTEM, BOARD);
+    let policy = "kernel-format=\"flat\" on-crash=\"restart\" on-reset=\"halt\" restart-limit=\"3\"";
+    let fixture = Fixture::new("vmm", &SYSTEM.replace("kernel-format=\"flat\"", policy), BOARD);
     assert_eq!(fixture.expand(), Ok(()));
     let page = Page::read(&fixture, "config/a_vmm.bin");
     let a = Vmm::from_file(&page.0).unwrap();
@@ -65,10 +66,12 @@ fn a_vmm_is_told_its_windows_texts_and_channels() {
     assert_eq!((a.vcpus, a.gic, a.log_level), (2, Gic::V2, LogLevel::Info));
     assert_eq!((a.serial.queues, a.serial.channel), (window(0x8000_0000, 0x4000), Channel::new(1)));
     assert_eq!((a.power, a.timer), (Channel::new(5), Channel::new(6)));
+    assert_eq!((a.on_crash, a.on_reset, a.restart_limit), (Ending::Off, Ending::Restart, 5), "unless set");
 
     let page = Page::read(&fixture, "config/b_vmm.bin");
     let b = Vmm::from_file(&page.0).unwrap();
     assert_eq!((b.name.as_str(), b.bootargs.as_str(), b.vcpus, b.log_level), ("b", "", 1, LogLevel::Warn));
+    assert_eq!((b.on_crash, b.on_reset, b.restart_limit), (Ending::Restart, Ending::Halt, 3));
     assert_eq!(b.kernel, window(0x5000_0000, 0x30), "a flat binary");
     assert!(b.initramfs.is_empty() && b.dtb.is_empty() && b.dtb_fragment.is_empty());
     assert_eq!((b.serial.channel, b.power, b.timer), (Channel::new(4), Channel::NONE, Channel::NONE));

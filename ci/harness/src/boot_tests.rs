@@ -3,12 +3,14 @@
 
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
+use crate::life_tests::{crash, linux_reboot, soak_reboot};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
 use crate::qemu::{Console, Qemu};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// What the tests run on.
@@ -54,11 +56,16 @@ const TESTS: &[Test] = &[
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },
     Test { name: "linux-console", run: linux_console },
+    Test { name: "linux-reboot", run: linux_reboot },
+    Test { name: "crash", run: crash },
     Test { name: "two-guests", run: two_guests },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
 ];
+
+/// Those that take long.
+const SOAK: &[Test] = &[Test { name: "soak-reboot", run: soak_reboot }];
 
 /// What the probe prints on bare QEMU.
 const EXPECTED: &str = include_str!("../../../guests/probe/expected.txt");
@@ -69,9 +76,9 @@ const EXPECTED_SMP: &str = include_str!("../../../guests/probe/expected-smp.txt"
 const DEVIATIONS_SMP: &str = include_str!("../../../guests/probe/deviations-smp.txt");
 
 // Limits are for hanging, not for speed: a loaded machine with two slow cores needs a quarter of them.
-const BOOT: Duration = Duration::from_secs(180);
-const ANSWER: Duration = Duration::from_secs(30);
-const PROMPT: &str = "^guest# ";
+pub(crate) const BOOT: Duration = Duration::from_secs(180);
+pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+pub(crate) const PROMPT: &str = "^guest# ";
 
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,16 +91,20 @@ pub struct Count {
 
 /// The names of all tests.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TESTS.iter().map(|test| test.name)
+    TESTS.iter().chain(SOAK).map(|test| test.name)
 }
 
-/// Runs the tests with these names, or all, and prints a line for each and a closing line.
-pub fn run(setup: &Setup, chosen: &[String]) -> Result<Count> {
+/// Runs the tests with these names, or all, or if `soak` those that take long, and prints a line for each and a closing line.
+pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     if let Some(unknown) = chosen.iter().find(|name| !names().any(|known| known == name.as_str())) {
         bail!("no boot test {unknown}: there are {}", names().collect::<Vec<_>>().join(", "));
     }
     let mut count = Count::default();
-    for test in TESTS.iter().filter(|test| chosen.is_empty() || chosen.iter().any(|name| name == test.name)) {
+    let all = if soak { SOAK } else { TESTS };
+    let is_chosen = |test: &&Test| chosen.iter().any(|name| name == test.name);
+    let tests: Vec<&Test> =
+        if chosen.is_empty() { all.iter().collect() } else { TESTS.iter().chain(SOAK).filter(is_chosen).collect() };
+    for test in tests {
         let start = Instant::now();
         let result = (test.run)(setup);
         if setup.stop.is_set() {
@@ -129,25 +140,34 @@ impl Setup {
         Ok(image)
     }
 
-    fn boot(&self, test: &str, system: Option<&str>) -> Result<Machine> {
+    pub(crate) fn boot(&self, test: &str, system: Option<&str>) -> Result<Machine> {
         self.boot_with(test, system, None)
     }
 
     fn boot_with(&self, test: &str, system: Option<&str>, disk: Option<&Disk>) -> Result<Machine> {
+        self.start(test, self.command(system, disk)?)
+    }
+
+    /// The command that boots a system.
+    pub(crate) fn command(&self, system: Option<&str>, disk: Option<&Disk>) -> Result<Command> {
         let disk = disk.map(|disk| disk.path.as_path());
-        let command = self.qemu.sel4(&self.board, &self.config, &self.image(system)?, disk, Console::Plain)?;
+        Ok(self.qemu.sel4(&self.board, &self.config, &self.image(system)?, disk, Console::Plain)?)
+    }
+
+    /// The machine that `command` boots.
+    pub(crate) fn start(&self, test: &str, command: Command) -> Result<Machine> {
         Ok(Machine::start(command, &self.log(test), &self.stop)?)
     }
 
     /// Where a test has its disk's image.
-    fn disk_of(&self, test: &str) -> Result<PathBuf> {
+    pub(crate) fn disk_of(&self, test: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(&self.logs)?;
         Ok(self.log(test).with_extension("img"))
     }
 
     /// `make run`, on a terminal of its own.
     fn run(&self, test: &str) -> Result<Machine> {
-        let mut command = std::process::Command::new(std::env::current_exe().context("finding this program")?);
+        let mut command = Command::new(std::env::current_exe().context("finding this program")?);
         command.args(["run", "--qemu", &self.qemu.program, "--board", &self.board, "--config", &self.config]);
         command.arg("--image").arg(self.image(None)?);
         Ok(Machine::start_on_terminal(command, &self.log(test), &self.stop)?)
@@ -244,7 +264,7 @@ fn linux_log(setup: &Setup) -> Result<()> {
 }
 
 /// Runs a command at the prompt, and returns what matched `pattern` before the next prompt.
-fn at_prompt(machine: &mut Machine, prompt: &str, command: &str, pattern: &str) -> Result<Vec<String>> {
+pub(crate) fn at_prompt(machine: &mut Machine, prompt: &str, command: &str, pattern: &str) -> Result<Vec<String>> {
     machine.send(command)?;
     let found = machine.expect(&format!("the outcome of `{command}`"), pattern, BOOT)?;
     machine.expect("the next prompt", prompt, ANSWER)?;
@@ -252,7 +272,7 @@ fn at_prompt(machine: &mut Machine, prompt: &str, command: &str, pattern: &str) 
 }
 
 /// A command that ends with a checksum on the line `sum …`.
-fn expect_sum(machine: &mut Machine, prompt: &str, command: &str, bytes: &[u8]) -> Result<()> {
+pub(crate) fn expect_sum(machine: &mut Machine, prompt: &str, command: &str, bytes: &[u8]) -> Result<()> {
     let sum = at_prompt(machine, prompt, &format!("echo sum $({command})"), "^sum ([0-9a-f]+) ")?;
     let expected = sha256(bytes)?;
     ensure!(sum[1] == expected, "`{command}` got a file with checksum {}, not {expected}", sum[1]);
@@ -487,9 +507,9 @@ mod tests {
             logs: "/nonexistent".into(),
             stop: Stop::default(),
         };
-        let error = run(&setup, &["linus".into()]).unwrap_err().to_string();
+        let error = run(&setup, false, &["linus".into()]).unwrap_err().to_string();
         assert!(error.starts_with("no boot test linus: there are probe-bare, "), "{error}");
-        let failed = run(&setup, &["linux-shell".into(), "probe".into()]).unwrap();
+        let failed = run(&setup, false, &["linux-shell".into(), "probe".into()]).unwrap();
         assert_eq!(failed, Count { failed: 2, ..Count::default() }, "no image is a failure");
     }
 }

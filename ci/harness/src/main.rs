@@ -63,6 +63,9 @@ enum Action {
         /// Directory for transcripts.
         #[arg(long, default_value = "build/logs")]
         logs: PathBuf,
+        /// Run the tests that take long instead.
+        #[arg(long)]
+        soak: bool,
         /// Names of tests.
         names: Vec<String>,
     },
@@ -121,11 +124,11 @@ fn act(action: Action) -> Result<bool> {
             let qemu = Qemu { program: target.qemu };
             run::run(&qemu, &target.board, &target.config, &image, disk.as_deref()).map(|()| false)
         }
-        Action::Test { target, images, image, probe, disk, logs, names } => {
+        Action::Test { target, images, image, probe, disk, logs, soak, names } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
             let Target { board, config, .. } = target;
             let setup = boot_tests::Setup { qemu, board, config, images, image, probe, disk, logs, stop };
-            Ok(boot_tests::run(&setup, &names)?.failed == 0)
+            Ok(boot_tests::run(&setup, soak, &names)?.failed == 0)
         }
         Action::Bench {
             target,

@@ -215,6 +215,18 @@ pub enum LogLevel {
     Debug = 4,
 }
 
+/// What becomes of a guest that crashes or asks for a reset.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(u32)]
+pub enum Ending {
+    /// It is off.
+    Off = 0,
+    /// It is stopped, and kept to be looked at.
+    Halt = 1,
+    /// It starts anew.
+    Restart = 2,
+}
+
 /// The interrupt controller that the board's hardware can virtualize.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, TryFromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(u32)]
@@ -253,6 +265,12 @@ pub struct Vmm {
     pub log_level: LogLevel,
     /// A bit for each vCPU that runs on another core than this PD.
     pub remote: u32,
+    /// What becomes of the guest when it crashes.
+    pub on_crash: Ending,
+    /// What becomes of the guest when it asks for a reset.
+    pub on_reset: Ending,
+    /// How often the guest is restarted after crashes in a row.
+    pub restart_limit: u64,
     /// The guest's console and this PD's log, served by the serial PD.
     pub serial: Link,
     /// The page of the virtio devices' registers, mapped uncached, and read-only for the guest; empty without such devices.

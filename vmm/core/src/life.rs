@@ -56,6 +56,31 @@ pub enum State {
     Off,
 }
 
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pause => "paused",
+            Self::Restart => "restarted",
+            Self::Halt => "halted",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Stopping(_) => "stopping",
+            Self::Paused => "paused",
+            Self::Starting => "starting",
+            Self::Halted => "halted",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// Why a guest ends by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum End {

@@ -20,10 +20,10 @@ use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, class};
 use crate::fdt::{Full, Tree, is_device_tree};
 use crate::gic::v3::Generator;
 use crate::gic::{Gic, Injection, Version};
-use crate::life::Lifecycle;
+use crate::life::{End, Lifecycle};
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
-use crate::psci::{self, Call, Start, SystemEvent};
+use crate::psci::{self, Call, Start};
 use crate::virtio::Counts;
 use crate::virtio::mmio::{self, Slots, Written};
 use crate::{MAX_VCPUS, VcpuId};
@@ -136,7 +136,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.run_due();
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
-            Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(gpa, Syndrome(esr), regs),
+            Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(vcpu, gpa, Syndrome(esr), regs),
             Exit::Maintenance { lr } => {
                 if let Some(lr) = lr {
                     self.gic.end_of_interrupt(vcpu, lr);
@@ -158,7 +158,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             Exit::Fatal => {
                 self.effects.event = Some(Event::Fatal { vcpu, pc: regs.get(Reg::Pc) });
-                self.effects.system = Some(SystemEvent::Off);
+                self.effects.system = Some(End::Crash);
                 (Kind::Fatal, Resume::Off)
             }
         };
@@ -475,7 +475,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 self.on &= !vcpu.bit();
                 self.gic.stop(vcpu);
                 if self.on == 0 {
-                    self.effects.system = Some(SystemEvent::Off);
+                    self.effects.system = Some(End::Off);
                 }
                 Resume::Off
             }

@@ -4,6 +4,7 @@
 //! Firmware calls: PSCI 1.1 (DEN0022F) and SMCCC 1.2 (DEN0028E), by SMC.
 
 use crate::exit::{Reg, Regs};
+use crate::life::End;
 use crate::{VcpuId, map};
 use smccc::{arch, psci};
 
@@ -46,8 +47,8 @@ pub enum Call {
     Start(Start),
     /// The caller goes off.
     Off,
-    /// The whole guest goes off, or off and on again.
-    System(SystemEvent),
+    /// The whole guest goes off, or asks for a reset.
+    System(End),
 }
 
 /// A vCPU to start.
@@ -59,15 +60,6 @@ pub struct Start {
     pub entry: u64,
     /// What it finds in x0.
     pub context: u64,
-}
-
-/// What a guest asks of its power supply.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SystemEvent {
-    /// Off for good.
-    Off,
-    /// Off and on.
-    Reset,
 }
 
 /// What a call is decided on.
@@ -112,11 +104,11 @@ pub fn call(state: State, regs: &mut impl Regs) -> Call {
             Call::Return(state.affinity_info(argument(1), argument(2)))
         }
         psci::PSCI_MIGRATE_INFO_TYPE => Call::Return(NO_TRUSTED_OS),
-        psci::PSCI_SYSTEM_OFF => Call::System(SystemEvent::Off),
-        psci::PSCI_SYSTEM_RESET => Call::System(SystemEvent::Reset),
+        psci::PSCI_SYSTEM_OFF => Call::System(End::Off),
+        psci::PSCI_SYSTEM_RESET => Call::System(End::Reset),
         psci::PSCI_SYSTEM_RESET2_32 | psci::PSCI_SYSTEM_RESET2_64 => match argument(1) {
             // The architectural warm reset; there are no vendor-specific ones.
-            0 => Call::System(SystemEvent::Reset),
+            0 => Call::System(End::Reset),
             _ => Call::Return(Status::InvalidParameters.into()),
         },
         arch::SMCCC_VERSION => Call::Return(SMCCC_1_2),
@@ -217,9 +209,9 @@ mod tests {
             ("affinity of none", [0xc400_0004, 9, 0, 0], status(Status::InvalidParameters)),
             ("affinity level too high", [0xc400_0004, 0, 4, 0], status(Status::InvalidParameters)),
             ("migration", [0x8400_0006, 0, 0, 0], Call::Return(2)),
-            ("system off", [0x8400_0008, 0, 0, 0], Call::System(SystemEvent::Off)),
-            ("system reset", [0x8400_0009, 0, 0, 0], Call::System(SystemEvent::Reset)),
-            ("warm reset", [0xc400_0012, 0, 0, 0], Call::System(SystemEvent::Reset)),
+            ("system off", [0x8400_0008, 0, 0, 0], Call::System(End::Off)),
+            ("system reset", [0x8400_0009, 0, 0, 0], Call::System(End::Reset)),
+            ("warm reset", [0xc400_0012, 0, 0, 0], Call::System(End::Reset)),
             ("vendor reset", [0xc400_0012, 0x8000_0000, 0, 0], status(Status::InvalidParameters)),
             ("SMCCC version", [0x8000_0000, 0, 0, 0], Call::Return(SMCCC_1_2)),
             ("SMCCC features: itself", [0x8000_0001, 0x8000_0001, 0, 0], status(Status::Success)),

@@ -86,6 +86,7 @@ fn each_event_is_documented() {
         Event::Unemulated { gpa: 0x900_0000, pc: 0x4000_0000, last: false },
         Event::Undefined { esr: 0x6200_0000, pc: 0x4000_0000 },
         Event::Fatal { vcpu: VcpuId::BOOT, pc: 0x4000_0000 },
+        Event::Lost { vcpu: VcpuId::BOOT, pc: 0x200 },
         Event::Virtio { slot: 0, error: DeviceError::Ring(RingError::ChainTooLong) },
         Event::Virtio { slot: 0, error: DeviceError::BlockHeader },
         Event::Virtio { slot: 0, error: DeviceError::BlockStatus },

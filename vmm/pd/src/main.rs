@@ -10,37 +10,34 @@
 #![no_std]
 #![no_main]
 
+mod life;
+mod power;
 mod ram;
 mod registers;
 mod serial;
+mod stub;
 mod virtio;
 mod wait;
 
 use config::LogLevel;
 use core::mem::take;
+use life::Stopped;
 use pd::{counter, counter_frequency};
+use power::Power;
 use ram::Ram;
 use registers::Registers;
 use sel4_microkit::{
-    Channel, ChannelSet, Child, DeferredAction, Error, Fault, Handler, Infallible, MessageInfo, Vcpu, VcpuReg,
-    protection_domain,
+    Channel, ChannelSet, Child, DeferredAction, Error, Fault, Handler, Infallible, MessageInfo, Vcpu, protection_domain,
 };
 use serial::Serial;
 use virtio::Virtio;
 use vmm_core::device::pl031::Clock;
 use vmm_core::gic::{Injection, Version};
-use vmm_core::machine::Images;
-use vmm_core::psci::{Start, SystemEvent};
+use vmm_core::life::State;
 use vmm_core::virtio::Counts;
-use vmm_core::{Exit, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
+use vmm_core::{Exit, Life, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
 use wait::{End, Waits, timer_deadline};
 
-/// `SPSR` of a vCPU that starts: EL1 with its own stack pointer, all exceptions masked (PSCI 6.4.3.4).
-const SPSR_START: u64 = 0x3c5;
-/// `MPIDR_EL1` has this bit set, the vCPU's index in its lowest field, and nothing else.
-const MPIDR_RES1: u64 = 1 << 31;
-/// `SCTLR_EL1` of a vCPU that starts: MMU and caches off, and the bits that are one in Armv8.0.
-const SCTLR_START: u64 = 0x30d0_0800;
 /// How often a vCPU that pauses looks again: no rarer than the event stream that Linux asks for, 10 kHz.
 const PAUSES_PER_SECOND: u64 = 20_000;
 
@@ -56,10 +53,11 @@ struct Vmm {
     waits: Waits,
     /// How long a driver may owe an answer before that is told, in ticks of the system counter.
     patience: u64,
-    power: Option<Channel>,
+    power: Power,
     virtio: Virtio,
-    /// The guest's configuration, as long as it waits for the drivers of its devices.
-    waiting: Option<&'static config::Vmm>,
+    config: &'static config::Vmm,
+    life: Life,
+    stopped: Stopped,
     /// How many list registers have been seen to exist.
     list_registers: u8,
     deferred: Option<DeferredAction>,
@@ -81,63 +79,60 @@ fn init() -> impl Handler {
         remote: config.remote,
         waits: Waits::new(pd::channel(config.timer)),
         patience: clock.frequency * PATIENCE,
-        power: pd::channel(config.power),
+        power: Power::new(pd::channel(config.power)),
         virtio: Virtio::new(config),
-        waiting: Some(config),
+        config,
+        life: Life::new(life::policy(config), counter_frequency()),
+        stopped: Stopped::default(),
         list_registers: 0,
         deferred: None,
     };
-    vmm.boot();
+    vmm.proceed();
     vmm
 }
 
 impl Vmm {
-    /// Boots the guest once, when the drivers of all its devices are up.
-    fn boot(&mut self) {
-        let Some(config) = self.waiting else { return };
-        if let Some(device) = self.virtio.unknown() {
-            self.log(LogLevel::Info, format_args!("guest waits for the driver of {device}"));
-            return self.machine.console().flush();
-        }
-        self.waiting = None;
-        let console = self.machine.console();
-        if let Some(devices) = self.virtio.make(config, &mut |level, message| console.log(level, message)) {
-            self.machine.attach(devices);
-        }
-        // SAFETY: the windows are of this PD's record, mapped read-only here and nowhere writable.
-        let [kernel, initramfs, dtb, dtb_fragment] =
-            [config.kernel, config.initramfs, config.dtb, config.dtb_fragment].map(|image| unsafe { pd::bytes(image) });
-        let images = Images { kernel, initramfs, dtb, dtb_fragment, bootargs: config.bootargs.as_str() };
-        for vcpu in self.vcpus() {
-            // Now, as it is only right for a vCPU that never ran, if that is on another core. A missing one is reported
-            // when it is to start.
-            let _ = Vcpu::new(vcpu.index()).write_reg(VcpuReg::VmpidrEl2, MPIDR_RES1 | vcpu.index() as u64);
-        }
-        match self.machine.load(&images) {
-            Ok(start) => {
-                self.log(LogLevel::Info, format_args!("guest starts at {:#x}", start.entry));
-                self.start(start);
+    fn on_notified(&mut self, channels: ChannelSet) {
+        if self.waits.is_timer(channels) {
+            if self.waits.is_time_to_look() {
+                self.look_after_drivers();
             }
-            Err(error) => self.log(LogLevel::Error, format_args!("guest not started: {error}")),
+            let machine = &mut self.machine;
+            self.waits.expire(self.life.is_running(), |vcpu, end| end_wait(machine, vcpu, end));
         }
-        self.machine.console().flush();
+        let machine = &mut self.machine;
+        machine.virtio_notified(self.virtio.slots(channels));
+        if machine.console().is_served_over(channels) {
+            machine.console().receive();
+            machine.console_notified();
+        }
+        if self.power.answered(channels) {
+            self.power.tell(self.life.state() == State::Off);
+        }
+        self.apply_effects();
     }
 
-    fn start(&mut self, start: Start) {
-        let vcpu = Vcpu::new(start.vcpu.index());
-        let registers = [start.entry, 0, SPSR_START, start.context];
-        // It may have run before. The kernel lets these be written also for a vCPU of another core, once it is off.
-        let done = vcpu
-            .write_reg(VcpuReg::Sctlr, SCTLR_START)
-            .and_then(|()| vcpu.write_reg(VcpuReg::CntvCtl, 0))
-            .and_then(|()| vcpu.tcb().write_registers(true, &registers));
-        if let Err(error) = done {
-            let index = vcpu.index();
-            self.log(
-                LogLevel::Error,
-                format_args!("vCPU {index} not started: {error}; remedy: declare it in system.xml"),
-            );
+    /// Handles an exit of `vcpu`, but for its resumption.
+    #[inline]
+    fn on_exit(&mut self, vcpu: VcpuId, fault: Fault) -> Resume {
+        self.registers.begin(Vcpu::new(vcpu.index()));
+        let exit = decode(fault, &mut self.registers);
+        let resume = self.machine.exit(vcpu, exit, &mut self.registers);
+        match resume {
+            Resume::Hold => {
+                let pc = self.registers.suspend(true);
+                self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
+                self.waits.look_in(self.patience);
+            }
+            Resume::Block => self.wait(vcpu, timer::NEVER),
+            Resume::Pause => {
+                let limit = counter() + counter_frequency() / PAUSES_PER_SECOND;
+                self.wait(vcpu, limit);
+            }
+            _ => {}
         }
+        self.apply_effects();
+        resume
     }
 
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
@@ -157,7 +152,8 @@ impl Vmm {
         }
         let effects = self.machine.pending_effects();
         let acks = take(&mut effects.timer_acks);
-        let awake = take(&mut effects.wakes) | take(&mut effects.released);
+        // As long as the guest is stopped, these wait.
+        let awake = if self.life.is_running() { take(&mut effects.wakes) | take(&mut effects.released) } else { 0 };
         let notify = take(&mut effects.notify);
         let console = take(&mut effects.console);
         if effects.start.is_some() || effects.event.is_some() || effects.system.is_some() {
@@ -191,7 +187,7 @@ impl Vmm {
             self.log(LogLevel::Warn, format_args!("{event}"));
         }
         if let Some(event) = system {
-            self.stop(event);
+            self.ended(event);
         }
     }
 
@@ -234,27 +230,14 @@ impl Vmm {
 
     /// Suspends `vcpu`, which asked to wait: until an interrupt comes, its virtual timer fires, or `limit`.
     fn wait(&mut self, vcpu: VcpuId, limit: u64) {
-        let pc = self.registers.suspend();
-        let timer = if self.machine.timer_wakes(vcpu) { timer_deadline(Vcpu::new(vcpu.index())) } else { timer::NEVER };
+        let pc = self.registers.suspend(true);
+        let timer = if self.machine.timer_wakes(vcpu) {
+            timer_deadline(Vcpu::new(vcpu.index()), self.stopped.offset())
+        } else {
+            timer::NEVER
+        };
         if let Some(end) = self.waits.begin(vcpu, pc, timer, limit) {
             end_wait(&mut self.machine, vcpu, end);
-        }
-    }
-
-    /// The guest is off: stops its vCPUs and tells who turns the machine off.
-    fn stop(&mut self, event: SystemEvent) {
-        for vcpu in self.vcpus() {
-            // Fails only for a vCPU that system.xml does not have, which then does not run either.
-            let _ = Vcpu::new(vcpu.index()).tcb().suspend();
-        }
-        match event {
-            SystemEvent::Off => self.log(LogLevel::Info, format_args!("guest is off")),
-            SystemEvent::Reset => self.log(LogLevel::Error, format_args!("guest asked for a reset and is off instead")),
-        }
-        self.log_counters();
-        self.machine.console().flush();
-        if let Some(power) = self.power {
-            power.notify();
         }
     }
 
@@ -308,21 +291,10 @@ impl Handler for Vmm {
     type Error = Infallible;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
-        self.boot();
-        if self.waits.is_timer(channels) {
-            if self.waits.is_time_to_look() {
-                self.look_after_drivers();
-            }
-            let machine = &mut self.machine;
-            self.waits.expire(|vcpu, end| end_wait(machine, vcpu, end));
+        self.on_notified(channels);
+        if self.is_stopped() {
+            self.proceed();
         }
-        let machine = &mut self.machine;
-        machine.virtio_notified(self.virtio.slots(channels));
-        if machine.console().is_served_over(channels) {
-            machine.console().receive();
-            machine.console_notified();
-        }
-        self.apply_effects();
         Ok(())
     }
 
@@ -333,23 +305,15 @@ impl Handler for Vmm {
 
     fn fault(&mut self, child: Child, message: MessageInfo) -> Result<Option<MessageInfo>, Infallible> {
         let Some(vcpu) = VcpuId::new(child.index()) else { return Ok(None) };
-        self.registers.begin(Vcpu::from(child));
-        let exit = decode(message.fault(), &mut self.registers);
-        let resume = self.machine.exit(vcpu, exit, &mut self.registers);
-        match resume {
-            Resume::Hold => {
-                let pc = self.registers.suspend();
-                self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
-                self.waits.look_in(self.patience);
-            }
-            Resume::Block => self.wait(vcpu, timer::NEVER),
-            Resume::Pause => {
-                let limit = counter() + counter_frequency() / PAUSES_PER_SECOND;
-                self.wait(vcpu, limit);
-            }
-            _ => {}
+        if self.life.state() == State::Starting {
+            return Ok(self.on_stub_exit(vcpu, message.fault()));
         }
-        self.apply_effects();
+        let resume = self.on_exit(vcpu, message.fault());
+        if !self.life.is_running() {
+            self.hold_back(vcpu, resume);
+            self.proceed();
+            return Ok(None);
+        }
         Ok(match resume {
             Resume::Hold | Resume::Block | Resume::Pause => None,
             Resume::Advance => {

@@ -9,9 +9,6 @@ use core::ptr;
 use queue::AtomicU64;
 use vmm_core::memory::{GuestMemory, OutOfRange, offset};
 
-/// Smallest line of any cache of an ARMv8 core, in bytes.
-const CACHE_LINE: usize = 16;
-
 /// The RAM. It is reached through raw pointers only, since the guest may write it at any time.
 pub struct Ram {
     base: *mut u8,
@@ -23,9 +20,32 @@ impl Ram {
     pub fn new(window: Window) -> Self {
         Self { base: ptr::with_exposed_provenance_mut(window.vaddr as usize), size: window.size }
     }
-}
 
-impl Ram {
+    /// Fills `len` bytes from `start` bytes behind the start of the RAM with zeros, as far as there is RAM. Both are
+    /// multiples of 64.
+    pub fn clear(&mut self, start: u64, len: u64) {
+        let end = start.saturating_add(len).min(self.size);
+        let Some(len) = end.checked_sub(start).filter(|len| *len > 0) else { return };
+        let from = self.base.wrapping_add(start as usize);
+        // SAFETY: stores to at least one piece of 64 bytes, and to as many as lie in the window, which is mapped, and which
+        // no reference covers.
+        unsafe {
+            asm!(
+                "2: stp xzr, xzr, [{at}], #16",
+                "stp xzr, xzr, [{at}], #16",
+                "stp xzr, xzr, [{at}], #16",
+                "stp xzr, xzr, [{at}], #16",
+                "cmp {at}, {end}",
+                "b.lo 2b",
+                at = inout(reg) from => _,
+                end = in(reg) from.wrapping_add(len as usize),
+                options(nostack),
+            );
+        }
+        // SAFETY: the same bytes.
+        unsafe { clean(from, len as usize) };
+    }
+
     /// Where the `len` bytes at `gpa` are; valid for reads and writes, by the guest too.
     fn at(&self, gpa: u64, len: usize) -> Result<*mut u8, OutOfRange> {
         // `offset` checks that all of the length lies in the window, which is mapped, and which no reference covers.
@@ -168,8 +188,13 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
 /// # Safety
 /// The bytes must be mapped.
 unsafe fn clean(start: *mut u8, len: usize) {
-    let first = start.addr() & !(CACHE_LINE - 1);
-    for line in (first..start.addr() + len).step_by(CACHE_LINE) {
+    let ctr: usize;
+    // SAFETY: reads a register that the kernel lets protection domains read (`SCTLR_EL1.UCT`).
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) ctr, options(nomem, nostack)) };
+    // CTR_EL0.DminLine: the smallest line of any data cache, in words, as a power of two.
+    let line_size = 4 << (ctr >> 16 & 0xf);
+    let first = start.addr() & !(line_size - 1);
+    for line in (first..start.addr() + len).step_by(line_size) {
         // SAFETY: the line holds a mapped byte; cleaning changes no value, and the kernel allows it at EL0.
         unsafe { asm!("dc cvac, {}", in(reg) line, options(nostack)) };
     }

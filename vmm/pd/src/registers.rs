@@ -56,8 +56,8 @@ impl Registers {
         self.resume();
     }
 
-    /// Suspends the vCPU and returns where it is to go on, behind the instruction that exited.
-    pub fn suspend(&mut self) -> u64 {
+    /// Suspends the vCPU and returns where it is to go on: behind the instruction that exited if `advance`, or else at it.
+    pub fn suspend(&mut self, advance: bool) -> u64 {
         let tcb = self.vcpu.tcb();
         // None of these can fail: the vCPU exists, and the registers are as many as it has.
         if self.changed > 0 {
@@ -68,7 +68,7 @@ impl Registers {
         } else {
             let _ = tcb.suspend_reading(&mut self.words[..1]);
         }
-        self.words[0].wrapping_add(INSTRUCTION)
+        self.words[0].wrapping_add(if advance { INSTRUCTION } else { 0 })
     }
 
     /// Stores what changed and resumes the vCPU.

@@ -49,6 +49,8 @@ pub enum End {
 /// All vCPUs that wait, and what the timer PD knows of them.
 pub struct Waits {
     vcpus: [Wait; MAX_VCPUS],
+    /// A bit for each of those that wait.
+    waiting: u8,
     timer: Option<Channel>,
     /// When the drivers are to be looked after.
     look: u64,
@@ -59,7 +61,7 @@ pub struct Waits {
 impl Waits {
     /// No vCPU waits; `timer` leads to the timer PD.
     pub fn new(timer: Option<Channel>) -> Self {
-        Self { vcpus: [Wait::NONE; MAX_VCPUS], timer, look: NEVER, armed: NEVER }
+        Self { vcpus: [Wait::NONE; MAX_VCPUS], waiting: 0, timer, look: NEVER, armed: NEVER }
     }
 
     /// `vcpu` is suspended and to go on at `pc`. Its virtual timer fires at `timer`, and at `limit` it goes on anyway: says
@@ -67,6 +69,7 @@ impl Waits {
     pub fn begin(&mut self, vcpu: VcpuId, pc: u64, timer: u64, limit: u64) -> Option<End> {
         let wait = self.vcpus.get_mut(vcpu.index())?;
         *wait = Wait { pc, timer, limit };
+        self.waiting |= vcpu.bit();
         let deadline = wait.deadline();
         if deadline == NEVER {
             return None;
@@ -80,6 +83,7 @@ impl Waits {
         if let Some(wait) = self.vcpus.get_mut(vcpu.index()) {
             vcpu.tcb().resume_at(wait.pc);
             *wait = Wait::NONE;
+            self.waiting &= !(1 << vcpu.index());
         }
     }
 
@@ -101,16 +105,36 @@ impl Waits {
         due
     }
 
+    /// The vCPUs that wait, a bit each.
+    pub fn waiting(&self) -> u8 {
+        self.waiting
+    }
+
+    /// No vCPU waits any more, though none goes on.
+    pub fn forget(&mut self) {
+        self.vcpus = [Wait::NONE; MAX_VCPUS];
+        self.waiting = 0;
+    }
+
+    /// The guest was paused for `time`, in which nothing was looked at, and which its virtual timers do not count.
+    pub fn postpone(&mut self, time: u64) {
+        for wait in &mut self.vcpus {
+            wait.timer = wait.timer.saturating_add(time);
+            wait.limit = wait.limit.saturating_add(time);
+        }
+        self.arm(self.vcpus.iter().map(Wait::deadline).min().unwrap_or(NEVER));
+    }
+
     /// Whether the timer PD is among those who notified over `channels`.
     pub fn is_timer(&self, channels: ChannelSet) -> bool {
         self.timer.is_some_and(|timer| channels.contains(timer))
     }
 
-    /// The timer PD has notified: tells of the vCPUs whose wait is to end.
-    pub fn expire(&mut self, mut ended: impl FnMut(VcpuId, End)) {
+    /// The timer PD has notified: tells of the vCPUs whose wait is to end, if the guest runs.
+    pub fn expire(&mut self, runs: bool, mut ended: impl FnMut(VcpuId, End)) {
         self.armed = NEVER;
         let (now, mut next) = (counter(), self.look);
-        for (index, wait) in self.vcpus.iter().enumerate() {
+        for (index, wait) in self.vcpus.iter().enumerate().filter(|_| runs) {
             match (VcpuId::new(index), wait.ended(now)) {
                 (Some(vcpu), Some(end)) => ended(vcpu, end),
                 _ => next = next.min(wait.deadline()),
@@ -119,7 +143,8 @@ impl Waits {
         self.arm(next);
     }
 
-    fn arm(&mut self, deadline: u64) -> bool {
+    /// Has this PD notified at `deadline`, or earlier; false if it has no timer PD.
+    pub fn arm(&mut self, deadline: u64) -> bool {
         let Some(timer) = self.timer else { return false };
         if deadline < self.armed {
             timer::set(timer, deadline);
@@ -129,10 +154,13 @@ impl Waits {
     }
 }
 
-/// When the virtual timer of `vcpu`, which is stopped, fires.
-pub fn timer_deadline(vcpu: Vcpu) -> u64 {
+/// When the virtual timer of `vcpu`, which is stopped, fires; its counter is `offset` behind the system counter.
+pub fn timer_deadline(vcpu: Vcpu, offset: u64) -> u64 {
     // Cannot fail: the vCPU exists. On a kernel for several cores these two are right wherever the vCPU ran.
     let read = |register| vcpu.read_reg(register).unwrap_or(0);
-    // Its offset to the physical counter is zero: nobody sets it.
-    if read(VcpuReg::CntvCtl) & (ENABLE | IMASK) == ENABLE { read(VcpuReg::CntvCval) } else { NEVER }
+    if read(VcpuReg::CntvCtl) & (ENABLE | IMASK) == ENABLE {
+        read(VcpuReg::CntvCval).saturating_add(offset)
+    } else {
+        NEVER
+    }
 }

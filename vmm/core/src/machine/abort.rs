@@ -12,6 +12,7 @@ use crate::device::pl011::Console;
 use crate::exception::{self, Exception, Fault};
 use crate::exit::{Access, Reg, Regs, Resume, Syndrome};
 use crate::instruction::{LoadStore, Transfer};
+use crate::life::End;
 use crate::map;
 use crate::memory::GuestMemory;
 use crate::stage1::{self, Untranslated};
@@ -51,15 +52,28 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     }
 
     /// An abort of an instruction fetch.
-    pub(super) fn fetch_abort(&mut self, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
+    pub(super) fn fetch_abort(
+        &mut self,
+        vcpu: VcpuId,
+        gpa: u64,
+        esr: Syndrome,
+        regs: &mut impl Regs,
+    ) -> (Kind, Resume) {
         let walk = if esr.is_on_walk() { self.walk(regs.get(Reg::Pc), regs) } else { None };
         let (gpa, access, fault) = match walk {
             Some((level, gpa)) => (gpa, UnmappedAccess::Walk, Fault::ExternalOnWalk(level)),
             None => (gpa, UnmappedAccess::Fetch, Fault::External),
         };
         self.report_unmapped(gpa, access, regs);
+        let pc = regs.get(Reg::Pc);
         exception::take(Exception::InstructionAbort(fault), regs);
-        (Kind::Unmapped, Resume::Retry)
+        if regs.get(Reg::Pc) != pc {
+            return (Kind::Unmapped, Resume::Retry);
+        }
+        // What cannot be fetched is the handler of just this.
+        self.effects.event = Some(Event::Lost { vcpu, pc });
+        self.effects.system = Some(End::Crash);
+        (Kind::Unmapped, Resume::Off)
     }
 
     /// An abort of the walk for a load or store.

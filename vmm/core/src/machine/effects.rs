@@ -5,7 +5,8 @@
 
 use crate::VcpuId;
 use crate::exit::Width;
-use crate::psci::{Start, SystemEvent};
+use crate::life::End;
+use crate::psci::Start;
 use crate::virtio::DeviceError;
 use core::fmt;
 
@@ -20,8 +21,8 @@ pub struct Effects {
     pub start: Option<Start>,
     /// A bit for each vCPU that waited ([`Resume::Block`]) and goes on.
     pub wakes: u8,
-    /// The guest has turned itself off, or wants to be reset; all its vCPUs are to be stopped.
-    pub system: Option<SystemEvent>,
+    /// The guest has ended; all its vCPUs are to be stopped.
+    pub system: Option<End>,
     /// Something to tell the operator.
     pub event: Option<Event>,
     /// A bit for each virtio slot whose driver domain is to be notified.
@@ -65,6 +66,13 @@ pub enum Event {
         /// Which.
         vcpu: VcpuId,
         /// Where it was.
+        pc: u64,
+    },
+    /// A vCPU takes an exception to where no instruction can be fetched, and so will again and again.
+    Lost {
+        /// Which.
+        vcpu: VcpuId,
+        /// Where its exception vectors are.
         pc: u64,
     },
     /// A virtio device cannot go on.
@@ -118,7 +126,10 @@ impl fmt::Display for Event {
                 f.write_str("undefined instruction exception")
             }
             Self::Fatal { vcpu, pc } => {
-                write!(f, "vCPU {} stopped for an unknown reason (pc {pc:#x}); the guest is halted", vcpu.index())
+                write!(f, "vCPU {} stopped for an unknown reason (pc {pc:#x}); the guest crashes", vcpu.index())
+            }
+            Self::Lost { vcpu, pc } => {
+                write!(f, "vCPU {} has no exception vectors at {pc:#x}; the guest crashes", vcpu.index())
             }
             Self::Virtio { slot, error } => write!(f, "virtio device {slot} needs a reset: {error}"),
         }

@@ -205,7 +205,7 @@ fn calls_that_change_the_power_state_reach_the_outside() {
     assert_eq!(smc(one, [0x8400_0002, 0, 0, 0]).0, Resume::Off);
     assert_eq!(smc(BOOT, on).1, 0, "off, so it can be turned on again");
     let off = smc(BOOT, [0x8400_0008, 0, 0, 0]);
-    assert_eq!((off.0, off.2.system), (Resume::Off, Some(SystemEvent::Off)));
+    assert_eq!((off.0, off.2.system), (Resume::Off, Some(End::Off)));
     assert!(off.2.console, "the last words are not kept back");
 }
 

@@ -289,3 +289,21 @@ fn a_wait_of_16_bits_ends_behind_them() {
         assert_eq!(regs.get(Reg::Pc), PC + 2);
     }
 }
+
+#[test]
+fn a_guest_that_cannot_fetch_its_exception_handler_has_crashed() {
+    let mut ram = vec![0; 2 << 20];
+    let console = FakeConsole { room: 64, ..FakeConsole::default() };
+    let mut machine = Machine::new(&mut ram[..], 1, Version::V2, console, Clock { now: || 0, frequency: 1 });
+    let fetch = |gpa| Exit::Abort { gpa, esr: 0x20 << 26 | 1 << 25 | 7, fetch: true };
+    let mut regs = FakeRegs::default();
+    // Nothing is at 0, where the vectors are after power-on.
+    regs.set(Reg::Spsr, 0x3c5);
+    regs.set(Reg::Pc, 0x1000);
+    assert_eq!(machine.exit(BOOT, fetch(0x1000), &mut regs), Resume::Retry);
+    assert_eq!((regs.get(Reg::Pc), machine.effects().system), (0x200, None), "it may have vectors there");
+    assert_eq!(machine.exit(BOOT, fetch(0x200), &mut regs), Resume::Off);
+    let effects = machine.effects();
+    assert_eq!(effects.event, Some(Event::Lost { vcpu: VcpuId::BOOT, pc: 0x200 }));
+    assert_eq!(effects.system, Some(End::Crash));
+}
