@@ -25,7 +25,7 @@ use sel4_microkit::{Channel, panicking, var};
 pub use counter::{counter, counter_frequency};
 pub use log::Log;
 
-/// This PD's record. From now on, panics are reported to the log that it names.
+/// This PD's record. From now on, panics are reported to the log that it names, if it is one with a log.
 ///
 /// # Panics
 /// If the record is another PD's or another version's, or `system.xml` did not go through the host tool: there is nothing
@@ -34,7 +34,9 @@ pub use log::Log;
 pub fn config<T: Record>() -> &'static T {
     match record() {
         Ok(record) => {
-            panicking::set_hook(report::<T>);
+            if T::LOG.is_some() {
+                panicking::set_hook(report::<T>);
+            }
             record
         }
         Err(error) => panic!("{error}"),
@@ -43,7 +45,7 @@ pub fn config<T: Record>() -> &'static T {
 
 /// Reports a panic, the last thing that this PD does.
 fn report<T: Record>(info: &PanicInfo<'_>) {
-    let link = record().map_or(config::Link::NONE, T::log);
+    let link = T::LOG.and_then(|log| record().ok().map(log)).unwrap_or(config::Link::NONE);
     // SAFETY: the link is of this PD's record. What else in this PD uses it never runs again.
     let mut log = unsafe { Log::new(link) };
     match info.location() {

@@ -85,10 +85,8 @@ pub trait Record: TryFromBytes + IntoBytes + Immutable + KnownLayout + Sized + '
     /// The kind that marks this record.
     const KIND: Kind;
 
-    /// Where this PD's messages go: to the serial PD, or nowhere.
-    fn log(&self) -> Link {
-        Link::NONE
-    }
+    /// Where the messages of such a PD go, of those that have any: to the serial PD, or nowhere.
+    const LOG: Option<fn(&Self) -> Link> = None;
 
     /// The header that this record must carry.
     fn header() -> Header {
@@ -295,10 +293,7 @@ pub struct Vmm {
 
 impl Record for Vmm {
     const KIND: Kind = Kind::Vmm;
-
-    fn log(&self) -> Link {
-        self.serial
-    }
+    const LOG: Option<fn(&Self) -> Link> = Some(|record| record.serial);
 }
 
 /// A virtio console.
@@ -427,10 +422,7 @@ pub struct Supervisor {
 
 impl Record for Supervisor {
     const KIND: Kind = Kind::Supervisor;
-
-    fn log(&self) -> Link {
-        self.log
-    }
+    const LOG: Option<fn(&Self) -> Link> = Some(|record| record.log);
 }
 
 impl Supervisor {

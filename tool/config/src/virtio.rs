@@ -102,10 +102,7 @@ pub struct Blk {
 
 impl Record for Blk {
     const KIND: Kind = Kind::Blk;
-
-    fn log(&self) -> Link {
-        self.device.log
-    }
+    const LOG: Option<fn(&Self) -> Link> = Some(|record| record.device.log);
 }
 
 impl Blk {
@@ -146,10 +143,7 @@ pub struct Net {
 
 impl Record for Net {
     const KIND: Kind = Kind::Net;
-
-    fn log(&self) -> Link {
-        self.device.log
-    }
+    const LOG: Option<fn(&Self) -> Link> = Some(|record| record.device.log);
 }
 
 impl Net {
@@ -176,10 +170,7 @@ pub struct Rng {
 
 impl Record for Rng {
     const KIND: Kind = Kind::Rng;
-
-    fn log(&self) -> Link {
-        self.device.log
-    }
+    const LOG: Option<fn(&Self) -> Link> = Some(|record| record.device.log);
 }
 
 impl Rng {
