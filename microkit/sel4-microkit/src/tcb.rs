@@ -138,11 +138,17 @@ impl Tcb {
         if count > REGISTER_COUNT {
             return Err(Error::RangeError);
         }
-        let register = |index| registers.get(index).copied().unwrap_or(0);
-        for (index, register) in registers.iter().enumerate().skip(2) {
-            set_mr(index + 2, *register);
-        }
-        Ok((MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), [flags, count as u64, register(0), register(1)]))
+        let (first, second) = match registers {
+            [] => (0, 0),
+            [first] => (*first, 0),
+            [first, second, rest @ ..] => {
+                for (index, register) in rest.iter().enumerate() {
+                    set_mr(4 + index, *register);
+                }
+                (*first, *second)
+            }
+        };
+        Ok((MessageInfo::new(abi::TCB_WRITE_REGISTERS, 2 + count), [flags, count as u64, first, second]))
     }
 
     /// Resumes the thread at `pc`, the cheapest way to do so: nothing is returned. It cannot fail for a thread that the system

@@ -136,13 +136,14 @@ impl Vmm {
     }
 
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
-    #[inline]
+    #[inline(always)]
     fn apply_effects(&mut self) {
         if self.machine.has_effects() {
             self.apply_all_effects();
         }
     }
 
+    #[inline(never)]
     fn apply_all_effects(&mut self) {
         // First, as it can find that a timer is to be sampled anew.
         while let Some(vcpu) = VcpuId::new(self.machine.injectable().trailing_zeros() as usize) {
@@ -150,6 +151,14 @@ impl Vmm {
                 self.inject(injection);
             }
         }
+        if self.machine.has_effects() {
+            self.apply_other_effects();
+        }
+    }
+
+    /// All but injections.
+    #[inline(never)]
+    fn apply_other_effects(&mut self) {
         let effects = self.machine.pending_effects();
         let acks = take(&mut effects.timer_acks);
         // As long as the guest is stopped, these wait.

@@ -10,6 +10,8 @@ use vmm_core::{Reg, Regs, SysReg};
 
 /// Every instruction that exits and is skipped has this many bytes; AArch32 is not emulated.
 const INSTRUCTION: u64 = 4;
+/// How many registers the kernel transfers without touching memory.
+const FIRST: usize = 4;
 
 /// The registers of one vCPU at a time.
 pub struct Registers {
@@ -49,11 +51,15 @@ impl Registers {
     #[inline]
     pub fn advance(&mut self) {
         if !self.pc_known {
-            self.fetch(1);
+            [self.words[0]] = self.vcpu.tcb().read_first();
         }
-        self.words[0] = self.words[0].wrapping_add(INSTRUCTION);
-        self.changed = self.changed.max(1);
-        self.resume();
+        let pc = self.words[0].wrapping_add(INSTRUCTION);
+        if self.changed <= 1 {
+            self.vcpu.tcb().resume_at(pc);
+        } else {
+            self.words[0] = pc;
+            self.resume();
+        }
     }
 
     /// Suspends the vCPU and returns where it is to go on: behind the instruction that exited if `advance`, or else at it.
@@ -85,11 +91,19 @@ impl Registers {
     #[inline]
     fn fetch(&mut self, count: usize) {
         if count > self.known {
-            // Up to four come in one go.
-            self.fetch_more(if self.changed == 0 && 1 < count && count < 4 { 4 } else { count });
+            if self.changed == 0 && count <= FIRST { self.fetch_first() } else { self.fetch_more(count) }
         }
     }
 
+    /// The most frequent, and those that come in one go.
+    #[inline(never)]
+    fn fetch_first(&mut self) {
+        let first: [u64; FIRST] = self.vcpu.tcb().read_first();
+        self.words[..FIRST].copy_from_slice(&first);
+        (self.known, self.pc_known) = (FIRST, true);
+    }
+
+    #[inline(never)]
     fn fetch_more(&mut self, count: usize) {
         let tcb = self.vcpu.tcb();
         // Cannot fail: as in `suspend`.
@@ -100,30 +114,22 @@ impl Registers {
             let _ = tcb.read_registers(&mut self.words[..count]);
             self.words[..self.changed].copy_from_slice(&newer[..self.changed]);
         }
-        self.known = count;
-        self.pc_known = true;
+        (self.known, self.pc_known) = (count, true);
     }
-}
 
-impl Regs for Registers {
-    fn get(&mut self, reg: Reg) -> u64 {
-        let place = match place(reg) {
-            Ok(place) => place,
-            // Cannot fail: the vCPU exists.
-            Err(register) => return self.vcpu.read_reg(register).unwrap_or(0),
-        };
+    /// One of the kernel's list.
+    #[inline]
+    fn get_listed(&mut self, register: Register) -> u64 {
+        let place = register as usize;
         if place > 0 || !self.pc_known {
             self.fetch(place + 1);
         }
-        self.words.get(place).copied().unwrap_or(0)
+        self.words[place]
     }
 
-    fn set(&mut self, reg: Reg, value: u64) {
-        let place = match place(reg) {
-            Ok(place) => place,
-            // Cannot fail: the vCPU exists.
-            Err(register) => return self.vcpu.write_reg(register, value).unwrap_or(()),
-        };
+    #[inline]
+    fn set_listed(&mut self, register: Register, value: u64) {
+        let place = register as usize;
         if place == 0 {
             self.pc_known = true;
         } else {
@@ -133,28 +139,72 @@ impl Regs for Registers {
         self.words[place] = value;
         self.changed = self.changed.max(place + 1);
     }
+
+    #[inline(never)]
+    fn get_x(&mut self, register: Register) -> u64 {
+        self.get_listed(register)
+    }
+
+    #[inline(never)]
+    fn set_x(&mut self, register: Register, value: u64) {
+        self.set_listed(register, value);
+    }
+
+    #[cold]
+    fn get_system(&mut self, register: SysReg) -> u64 {
+        // Cannot fail: the vCPU exists.
+        self.vcpu.read_reg(system(register)).unwrap_or(0)
+    }
+
+    #[cold]
+    fn set_system(&mut self, register: SysReg, value: u64) {
+        // Cannot fail: the vCPU exists.
+        self.vcpu.write_reg(system(register), value).unwrap_or(());
+    }
 }
 
-/// The place of a register in the kernel's list, or the vCPU's system register.
-#[inline]
-fn place(reg: Reg) -> Result<usize, VcpuReg> {
-    match reg {
-        Reg::Pc => Ok(Register::Pc as usize),
-        Reg::Spsr => Ok(Register::Spsr as usize),
-        Reg::Sp0 => Ok(Register::Sp as usize),
-        // There is none above 30; the machine does not ask for one.
-        Reg::X(n) => Ok(Register::x(n).map_or(0, |register| register as usize)),
-        Reg::Sys(register) => Err(match register {
-            SysReg::Sctlr => VcpuReg::Sctlr,
-            SysReg::Vbar => VcpuReg::Vbar,
-            SysReg::Esr => VcpuReg::Esr,
-            SysReg::Far => VcpuReg::Far,
-            SysReg::Elr => VcpuReg::Elr,
-            SysReg::Spsr => VcpuReg::Spsr,
-            SysReg::Sp => VcpuReg::Sp,
-            SysReg::Tcr => VcpuReg::Tcr,
-            SysReg::Ttbr0 => VcpuReg::Ttbr0,
-            SysReg::Ttbr1 => VcpuReg::Ttbr1,
-        }),
+// Most callers name a register, of which then only a load or a store is left where it is known.
+impl Regs for Registers {
+    #[inline(always)]
+    fn get(&mut self, reg: Reg) -> u64 {
+        match reg {
+            Reg::Pc => self.get_listed(Register::Pc),
+            Reg::Spsr => self.get_listed(Register::Spsr),
+            Reg::Sp0 => self.get_listed(Register::Sp),
+            // There is none above 30; the machine does not ask for one.
+            Reg::X(n) => Register::x(n).map_or(0, |register| self.get_x(register)),
+            Reg::Sys(register) => self.get_system(register),
+        }
+    }
+
+    #[inline(always)]
+    fn set(&mut self, reg: Reg, value: u64) {
+        match reg {
+            Reg::Pc => self.set_listed(Register::Pc, value),
+            Reg::Spsr => self.set_listed(Register::Spsr, value),
+            Reg::Sp0 => self.set_listed(Register::Sp, value),
+            Reg::X(n) => {
+                if let Some(register) = Register::x(n) {
+                    self.set_x(register, value);
+                }
+            }
+            Reg::Sys(register) => self.set_system(register, value),
+        }
+    }
+}
+
+/// The vCPU's system register.
+fn system(register: SysReg) -> VcpuReg {
+    match register {
+        SysReg::Sctlr => VcpuReg::Sctlr,
+        SysReg::Vbar => VcpuReg::Vbar,
+        SysReg::Esr => VcpuReg::Esr,
+        SysReg::Far => VcpuReg::Far,
+        SysReg::Elr => VcpuReg::Elr,
+        SysReg::Spsr => VcpuReg::Spsr,
+        SysReg::Sp => VcpuReg::Sp,
+        SysReg::Tcr => VcpuReg::Tcr,
+        SysReg::Ttbr0 => VcpuReg::Ttbr0,
+        SysReg::Ttbr1 => VcpuReg::Ttbr1,
     }
 }

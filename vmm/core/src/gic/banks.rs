@@ -11,15 +11,15 @@ use crate::exit::Width;
 /// `GICD_IIDR` and `GICR_IIDR`: implementer Arm, product and revision 0.
 pub(super) const IIDR: u32 = 0x0000_043b;
 
-/// One of these registers.
+/// One of these registers. Numbers are bytes, so that all of it fits in a processor's register.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Banked {
     /// One bit for each of the 32 interrupts of a bank.
-    Bits(Field, usize),
+    Bits(Field, u8),
     /// One byte for each of the four interrupts from this id on.
-    Priority(usize),
+    Priority(u8),
     /// Two bits for each of 16 interrupts: the bank, and whether its upper half.
-    Config(usize, bool),
+    Config(u8, bool),
 }
 
 /// A bit-per-interrupt register.
@@ -47,17 +47,18 @@ impl Banked {
     /// The register at `offset`, which is a multiple of four; `None` where the architecture has another one, or none.
     #[inline]
     pub(super) fn decode(offset: usize) -> Option<Place> {
-        let word = offset % 0x80 / 4;
+        // The 32 banks' words of a field, bytes of priorities, and pairs of words of configurations follow each other.
+        let bits = |field| (Self::Bits(field, (offset % 0x80 / 4) as u8), offset % 0x80 / 4);
         let (register, bank) = match offset / 0x80 {
-            0x1 => (Self::Bits(Field::Group, word), word),
-            0x2 => (Self::Bits(Field::SetEnable, word), word),
-            0x3 => (Self::Bits(Field::ClearEnable, word), word),
-            0x4 => (Self::Bits(Field::SetPending, word), word),
-            0x5 => (Self::Bits(Field::ClearPending, word), word),
-            0x6 => (Self::Bits(Field::SetActive, word), word),
-            0x7 => (Self::Bits(Field::ClearActive, word), word),
-            0x8..0x10 if offset < 0x7fc => (Self::Priority(offset - 0x400), (offset - 0x400) / 32),
-            0x18 | 0x19 => (Self::Config((offset - 0xc00) / 8, offset & 4 != 0), (offset - 0xc00) / 8),
+            0x1 => bits(Field::Group),
+            0x2 => bits(Field::SetEnable),
+            0x3 => bits(Field::ClearEnable),
+            0x4 => bits(Field::SetPending),
+            0x5 => bits(Field::ClearPending),
+            0x6 => bits(Field::SetActive),
+            0x7 => bits(Field::ClearActive),
+            0x8..0x10 if offset < 0x7fc => (Self::Priority((offset - 0x400) as u8), (offset - 0x400) / 32),
+            0x18 | 0x19 => (Self::Config(((offset - 0xc00) / 8) as u8, offset & 4 != 0), (offset - 0xc00) / 8),
             _ => return None,
         };
         Some(if bank < BANKS { Place::Here(register) } else { Place::Absent })
@@ -75,17 +76,16 @@ impl Banked {
 impl Gic {
     #[inline]
     pub(super) fn read_banked(&self, vcpu: VcpuId, register: Banked) -> u32 {
-        let bank = |number| self.bank(vcpu, number);
+        let bank = |number: u8| self.bank(vcpu, number.into());
         match register {
             Banked::Bits(field, number) => bank(number).map_or(0, |bank| match field {
                 Field::Group => bank.group,
                 Field::SetEnable | Field::ClearEnable => bank.enabled,
-                Field::SetPending | Field::ClearPending => bank.pending() | self.perhaps_pending(vcpu, number),
+                Field::SetPending | Field::ClearPending => bank.pending() | self.perhaps_pending(vcpu, number.into()),
                 Field::SetActive | Field::ClearActive => bank.active | bank.listed,
             }),
             Banked::Priority(id) => {
-                let word = bank(id / 32).and_then(|bank| bank.priority.as_chunks::<4>().0.get(id % 32 / 4));
-                word.map_or(0, |word| u32::from_le_bytes(*word))
+                bank(id / 32).map_or(0, |bank| u32::from_le_bytes(bank.priority.as_chunks::<4>().0[place(id)]))
             }
             Banked::Config(number, upper) => bank(number).map_or(0, |b| spread(b.edge >> if upper { 16 } else { 0 })),
         }
@@ -95,17 +95,15 @@ impl Gic {
     #[inline]
     pub(super) fn write_banked(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) {
         match register {
-            Banked::Bits(field, number) => self.write_bits(vcpu, field, number, value & mask, mask),
+            Banked::Bits(field, number) => self.write_bits(vcpu, field, number.into(), value & mask, mask),
             Banked::Priority(id) => {
-                let Some(bank) = self.bank_mut(vcpu, id / 32) else { return };
-                let (words, _) = bank.priority.as_chunks_mut::<4>();
-                if let Some(word) = words.get_mut(id % 32 / 4) {
-                    let implemented = u32::from_le_bytes([PRIORITY_MASK; 4]);
-                    *word = merge(u32::from_le_bytes(*word), value & implemented, mask).to_le_bytes();
-                }
+                let Some(bank) = self.bank_mut(vcpu, (id / 32).into()) else { return };
+                let word = &mut bank.priority.as_chunks_mut::<4>().0[place(id)];
+                let implemented = u32::from_le_bytes([PRIORITY_MASK; 4]);
+                *word = merge(u32::from_le_bytes(*word), value & implemented, mask).to_le_bytes();
             }
             Banked::Config(number, upper) => {
-                let Some(bank) = self.bank_mut(vcpu, number) else { return };
+                let Some(bank) = self.bank_mut(vcpu, number.into()) else { return };
                 let shift = if upper { 16 } else { 0 };
                 let edges = gather(merge(spread(bank.edge >> shift), value, mask)) << shift;
                 // Software-generated interrupts are edge-triggered, whatever is written.
@@ -145,6 +143,11 @@ impl Gic {
             .filter(|listed: &&Listed| listed.masked && !listed.stale && listed.intid.bank() == number)
             .fold(0, |bits, listed| bits | listed.intid.bit())
     }
+}
+
+/// The word of a bank's priorities that begins with interrupt `id`'s, less than 8.
+fn place(id: u8) -> usize {
+    usize::from(id % 32 / 4)
 }
 
 /// A load of `width` at `offset` from registers of 32 bits: a narrow one sees its part. The architecture asks for that only

@@ -19,12 +19,12 @@ enum Register {
     Implementer,
     Banked(Banked),
     /// One byte for each of the four interrupts from this id on.
-    Targets(usize),
+    Targets(u8),
     SoftwareInterrupt,
     /// One byte of senders for each of the four software-generated interrupts from this id on.
-    ClearSenders(usize),
-    SetSenders(usize),
-    Identification(usize),
+    ClearSenders(u8),
+    SetSenders(u8),
+    Identification(u8),
     /// Reads as zero and ignores writes: of interrupts that do not exist, or `GICD_NSACR` without security extensions.
     Zero,
     Unknown,
@@ -36,15 +36,20 @@ impl Register {
     fn decode(offset: u64) -> Self {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         match offset {
+            // The most frequent first.
+            0x080..0x7fc => match Banked::decode(offset) {
+                Some(Place::Here(register)) => Self::Banked(register),
+                _ => Self::Zero,
+            },
             0x000 => Self::Control,
             0x004 => Self::Type,
             0x008 => Self::Implementer,
-            0x800..0xbfc if (offset - 0x800) / 32 < BANKS => Self::Targets(offset - 0x800),
+            0x800..0xbfc if (offset - 0x800) / 32 < BANKS => Self::Targets((offset - 0x800) as u8),
             0x800..0xbfc | 0xe00..0xf00 => Self::Zero,
             0xf00 => Self::SoftwareInterrupt,
-            0xf10..0xf20 => Self::ClearSenders(offset - 0xf10),
-            0xf20..0xf30 => Self::SetSenders(offset - 0xf20),
-            0xfd0..0x1000 => Self::Identification((offset - 0xfd0) / 4),
+            0xf10..0xf20 => Self::ClearSenders((offset - 0xf10) as u8),
+            0xf20..0xf30 => Self::SetSenders((offset - 0xf20) as u8),
+            0xfd0..0x1000 => Self::Identification(((offset - 0xfd0) / 4) as u8),
             _ => match Banked::decode(offset) {
                 Some(Place::Here(register)) => Self::Banked(register),
                 Some(Place::Absent) => Self::Zero,
@@ -78,13 +83,14 @@ impl Gic {
             Register::Targets(_) if self.vcpus == 1 => 0,
             Register::Targets(id) if id < 32 => bytes(|_| vcpu.bit()),
             Register::Targets(id) => {
+                let id = usize::from(id);
                 bytes(|i| self.targets.get(id / 32 - 1).and_then(|t| t.get(id % 32 + i)).copied().unwrap_or(0))
             }
             Register::SoftwareInterrupt | Register::Zero => 0,
             Register::ClearSenders(id) | Register::SetSenders(id) => {
-                bytes(|i| self.cpus[vcpu.index()].senders.get(id + i).copied().unwrap_or(0))
+                bytes(|i| self.cpus[vcpu.index()].senders.get(usize::from(id) + i).copied().unwrap_or(0))
             }
-            Register::Identification(n) => IDENTIFICATION.get(n).copied().unwrap_or(0).into(),
+            Register::Identification(n) => IDENTIFICATION.get(usize::from(n)).copied().unwrap_or(0).into(),
             Register::Unknown => return None,
         })
     }
@@ -97,7 +103,7 @@ impl Gic {
             Register::Banked(register) => self.write_banked(vcpu, register, value, mask),
             Register::Targets(id) => {
                 // Those of private interrupts are read-only, as are all where there is one vCPU.
-                let all = self.all();
+                let (id, all) = (usize::from(id), self.all());
                 let bank = (self.vcpus > 1).then_some(id / 32).and_then(|b| b.checked_sub(1));
                 let Some(targets) = bank.and_then(|b| self.targets.get_mut(b)) else { return Some(()) };
                 for (i, byte) in written(value, mask) {
@@ -112,7 +118,7 @@ impl Gic {
                 }
             }
             Register::ClearSenders(id) | Register::SetSenders(id) => {
-                let (set, all) = (matches!(register, Register::SetSenders(_)), self.all());
+                let (id, set, all) = (usize::from(id), matches!(register, Register::SetSenders(_)), self.all());
                 let cpu = &mut self.cpus[vcpu.index()];
                 for (i, byte) in written(value, mask) {
                     if let Some(senders) = cpu.senders.get_mut(id + i) {
