@@ -237,29 +237,24 @@ impl Access {
     }
 }
 
-/// The width of a load or store.
+/// The width of a load or store; as a number, the binary logarithm of its bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Width {
     /// 8 bits.
-    Byte,
+    Byte = 0,
     /// 16 bits.
-    Half,
+    Half = 1,
     /// 32 bits.
-    Word,
+    Word = 2,
     /// 64 bits.
-    Double,
+    Double = 3,
 }
 
 impl Width {
     /// In bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Byte => 1,
-            Self::Half => 2,
-            Self::Word => 4,
-            Self::Double => 8,
-        }
+        1 << self as u32
     }
 
     /// In bits.

@@ -64,12 +64,17 @@ impl Banked {
         Some(if bank < BANKS { Place::Here(register) } else { Place::Absent })
     }
 
+    /// The bank whose interrupts it is about.
+    pub(super) fn bank(self) -> usize {
+        usize::from(match self {
+            Self::Bits(_, bank) | Self::Config(bank, _) => bank,
+            Self::Priority(id) => id / 32,
+        })
+    }
+
     /// Whether it is one of the private interrupts'.
     pub(super) fn is_private(self) -> bool {
-        match self {
-            Self::Bits(_, bank) | Self::Config(bank, _) => bank == 0,
-            Self::Priority(id) => id < 32,
-        }
+        self.bank() == 0
     }
 }
 
@@ -132,6 +137,11 @@ impl Gic {
             let bit = 1u8.wrapping_shl(number as u32);
             self.live = if bank.enabled != 0 { self.live | bit } else { self.live & !bit };
         }
+    }
+
+    /// Whether an interrupt of a bank is pending, apart from those in list registers.
+    pub(super) fn any_pending(&self, vcpu: VcpuId, number: usize) -> bool {
+        self.bank(vcpu, number).is_some_and(|bank| bank.pending() != 0)
     }
 
     /// The interrupts of a bank that are in a list register and perhaps not taken.

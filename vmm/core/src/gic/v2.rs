@@ -100,7 +100,13 @@ impl Gic {
         match register {
             Register::Control => self.groups.0 = (merge(self.groups.0.into(), value, mask) & 3) as u8,
             Register::Type | Register::Implementer | Register::Identification(_) | Register::Zero => {}
-            Register::Banked(register) => self.write_banked(vcpu, register, value, mask),
+            Register::Banked(register) => {
+                self.write_banked(vcpu, register, value, mask);
+                if !self.any_pending(vcpu, register.bank()) {
+                    // Nothing can be delivered that could not be before.
+                    return Some(());
+                }
+            }
             Register::Targets(id) => {
                 // Those of private interrupts are read-only, as are all where there is one vCPU.
                 let (id, all) = (usize::from(id), self.all());
