@@ -59,6 +59,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-reboot", run: linux_reboot },
     Test { name: "crash", run: crash },
     Test { name: "two-guests", run: two_guests },
+    Test { name: "monitor", run: monitor },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -386,6 +387,60 @@ fn linux_console(setup: &Setup) -> Result<()> {
     let seen: String = text[first + 1..].lines().take(5000).map(|line| format!("{line}\n")).collect();
     ensure!(seen.as_bytes() == numbers(5000), "the console lost or changed output");
     machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
+}
+
+/// The monitor tells of the guest and of a driver what there is to tell, and pauses, resets and turns off the guest.
+fn monitor(setup: &Setup) -> Result<()> {
+    let mut machine = setup.boot("monitor", None)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    for (keys, lines) in [
+        ("?", &[r"^-- Ctrl-\], then: .*$", "^-- 1 linux runs, has the focus$"][..]),
+        (
+            "c",
+            &[
+                r"^linux\| exits gic: [1-9][0-9]*$",
+                r"^linux\| injections: [1-9][0-9]*, unimplemented registers: [0-9]+$",
+                r"^linux\| rng0: [1-9][0-9]* requests, [1-9][0-9]* completed, 0 forgotten in resets$",
+            ],
+        ),
+        // In the kernel's half of the addresses.
+        (
+            "d",
+            &[r"^linux\| vCPU 0: pc 0x[0-9a-f]{16} spsr 0x", " x30 0x[0-9a-f]{16} ", " vbar_el1 0xffff[0-9a-f]{12}$"],
+        ),
+        ("t", &[r"^linux\| [0-9]+\.[0-9]{6} s, vCPU 0: (trap esr|abort 0x[0-9a-f]+ at pc) 0x", "vCPU 0: eoi"]),
+        ("z", &["^-- no such command; remedy: Ctrl-\\] \\? lists them$"]),
+    ] {
+        machine.send_bytes(format!("\x1d{keys}").as_bytes())?;
+        for line in lines {
+            machine.expect(&format!("the answer to Ctrl-] {keys}"), line, ANSWER)?;
+        }
+    }
+    machine.send_bytes(b"\x1dl")?;
+    let number = machine.expect("the network driver in the list", "^-- ([0-9]) net has no guest$", ANSWER)?.remove(1);
+    machine.send_bytes(format!("\x1d{number}\x1dh").as_bytes())?;
+    machine.expect("the network driver's log", "^-- the log of net$", ANSWER)?;
+    machine.expect("a line of it", r"^net\| linux: 52:54:00:00:00:01$", ANSWER)?;
+    machine.send_bytes(b"\x1d1")?;
+    machine.expect("the focus", "^-- linux$", ANSWER)?;
+    machine.send_bytes(b"\x1dp")?;
+    machine.expect("the guest's state", "^-- linux is paused$", ANSWER)?;
+    machine.send_bytes(b"\x1dp")?;
+    let refusal = r"^-- linux is paused and cannot be paused; remedy: Ctrl-\] r resumes it$";
+    machine.expect("a refusal", refusal, ANSWER)?;
+    machine.send("echo typed while $((1+1)) paused")?;
+    machine.send_bytes(b"\x1dr")?;
+    machine.expect("the guest's state", "^-- linux runs$", ANSWER)?;
+    machine.expect("what was typed", "^typed while 2 paused$", ANSWER)?;
+    machine.send_bytes(b"\x1dR")?;
+    machine.expect("/init after a reset", "^init: uptime [0-9.]+$", BOOT)?;
+    machine.expect("the shell's prompt after a reset", PROMPT, BOOT)?;
+    // Not in the middle of what the shell's prompt asks of the terminal.
+    machine.send("exec sleep 1000")?;
+    machine.expect("the echo", "exec sleep 1000$", ANSWER)?;
+    machine.send_bytes(b"\x1dO")?;
+    machine.expect("the guest's state", "^-- linux is off$", ANSWER)?;
     Ok(machine.expect_exit(0, BOOT)?)
 }
 

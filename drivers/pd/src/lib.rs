@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sel4_microkit::{Channel, panicking, var};
 
 #[cfg(target_os = "none")]
-pub use counter::{counter, counter_frequency};
+pub use counter::{counter, counter_frequency, recent_counter};
 pub use log::Log;
 
 /// This PD's record. From now on, panics are reported to the log that it names, if it is one with a log.

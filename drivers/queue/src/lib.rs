@@ -38,6 +38,7 @@
 pub mod blk;
 pub mod cells;
 mod mark;
+pub mod monitor;
 pub mod net;
 mod ring;
 pub mod rng;

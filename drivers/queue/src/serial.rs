@@ -7,9 +7,12 @@
 //! input (an eighth). A word carries up to seven bytes, the first in bits 0 to 7, and in its top byte their count; in the
 //! log, bit 63 ends a line. So a one-byte write costs one word, and longer ones a word for seven bytes.
 //!
+//! An answer to the monitor is a line of the log that carries numbers; its last word is marked.
+//!
 //! Where the peer reads too slowly, console output waits with the writer: [`Client::write`] says how much was taken. The
 //! log never waits: lines that do not fit are lost whole, counted, and the count is shown in their place.
 
+use crate::monitor::{Answer, Request, State};
 use crate::{AtomicU64, Broken, Consumer, Producer, PushError, TooSmall, ring};
 use core::fmt;
 use core::mem::take;
@@ -25,14 +28,25 @@ const LOG_LINE_WORDS: usize = 32;
 const WORD_BYTES: usize = 7;
 /// In a word's top byte: the word ends a line of the log.
 const END_OF_LINE: u8 = 0x80;
+/// Besides: that line is an answer to the monitor.
+const ANSWER: u8 = 0x40;
 /// What a cut line ends in.
 const CUT: &[u8] = b"...";
-/// Words before the rings. The first one is the number of lines that the client could not log.
+/// Words before the rings: see [`Layout`].
 const HEADER: usize = 8;
+/// Of a request's word: the request; above it, the number of requests before, by which the client tells it from the last.
+const REQUEST_BITS: u32 = 8;
 
 /// The memory of a link, divided.
 struct Layout<'a> {
+    /// Lines that the client could not log.
     lost: &'a AtomicU64,
+    /// What the client's guest does.
+    state: &'a AtomicU64,
+    /// The monitor's last request.
+    request: &'a AtomicU64,
+    /// The last request that the client has taken.
+    taken: &'a AtomicU64,
     output: &'a [AtomicU64],
     log: &'a [AtomicU64],
     input: &'a [AtomicU64],
@@ -46,8 +60,12 @@ impl<'a> Layout<'a> {
         let unit = 1 << region.len().ilog2();
         let mut rest = region;
         let mut part = |words| rest.split_off(..words).ok_or(TooSmall);
+        let [lost, state, request, taken, ..] = part(HEADER)? else { return Err(TooSmall) };
         Ok(Self {
-            lost: part(HEADER)?.first().ok_or(TooSmall)?,
+            lost,
+            state,
+            request,
+            taken,
             output: part(unit / 2 + ring::HEADER)?,
             log: part(unit / 4 + ring::HEADER)?,
             input: part(unit / 8 + ring::HEADER)?,
@@ -76,7 +94,11 @@ struct Unpacked {
 impl Unpacked {
     fn new(word: u64) -> Self {
         let bytes = word.to_le_bytes();
-        Self { bytes, next: 0, end: usize::from(bytes[WORD_BYTES] & !END_OF_LINE).min(WORD_BYTES) }
+        Self { bytes, next: 0, end: usize::from(bytes[WORD_BYTES] & !(END_OF_LINE | ANSWER)).min(WORD_BYTES) }
+    }
+
+    fn ends_answer(&self) -> bool {
+        self.bytes[WORD_BYTES] & (END_OF_LINE | ANSWER) == END_OF_LINE | ANSWER
     }
 
     fn ends_line(&self) -> bool {
@@ -192,6 +214,11 @@ pub struct Client<'a> {
     input: Receiver<'a>,
     lost: &'a AtomicU64,
     lost_lines: u64,
+    state: &'a AtomicU64,
+    request: &'a AtomicU64,
+    taken: &'a AtomicU64,
+    /// The last request that was taken.
+    last_request: u64,
     /// Whether the driver has still to be asked whether it sleeps: for console output, for the log.
     wrote: bool,
     logged: bool,
@@ -210,6 +237,11 @@ impl<'a> Client<'a> {
             input: Receiver { ring: Consumer::new(layout.input)?, rest: Unpacked::default() },
             lost: layout.lost,
             lost_lines: 0,
+            state: layout.state,
+            request: layout.request,
+            taken: layout.taken,
+            // A client that starts again does not take a request twice.
+            last_request: layout.taken.load(Relaxed),
             wrote: false,
             logged: false,
         })
@@ -248,8 +280,20 @@ impl<'a> Client<'a> {
         let mut line = Line::EMPTY;
         // An error means that the line was cut, which it shows.
         let _ = fmt::write(&mut line, message);
+        self.push_line(line.as_bytes(), END_OF_LINE)
+    }
+
+    /// Sends an answer to the monitor. Lost, and counted as a line, if there is no room for it.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn answer(&mut self, answer: Answer) -> Result<(), Broken> {
+        self.push_line(&answer.to_bytes(), END_OF_LINE | ANSWER)
+    }
+
+    fn push_line(&mut self, line: &[u8], mark: u8) -> Result<(), Broken> {
         self.logged = true;
-        let words = line.as_bytes().len().div_ceil(WORD_BYTES).max(1);
+        let words = line.len().div_ceil(WORD_BYTES).max(1);
         if self.log.free()? < words {
             self.lost_lines = self.lost_lines.wrapping_add(1);
             // The fences of `wake_wanted` and `ask` order it too.
@@ -257,11 +301,29 @@ impl<'a> Client<'a> {
             return Ok(());
         }
         for n in 0..words {
-            let chunk = line.as_bytes().chunks(WORD_BYTES).nth(n).unwrap_or(&[]);
-            let end = if n + 1 == words { END_OF_LINE } else { 0 };
+            let chunk = line.chunks(WORD_BYTES).nth(n).unwrap_or(&[]);
+            let end = if n + 1 == words { mark } else { 0 };
             self.log.push(&[pack(chunk, end)]).map_err(|_| Broken)?;
         }
         Ok(())
+    }
+
+    /// Says what the guest does.
+    pub fn set_state(&mut self, state: State) {
+        // The fences of `wake_wanted` and `ask` order it.
+        self.state.store(state as u64, Relaxed);
+        self.logged = true;
+    }
+
+    /// What the monitor asks for, once. It notifies when it does.
+    pub fn request(&mut self) -> Option<Request> {
+        let request = self.request.load(Relaxed);
+        if request == self.last_request {
+            return None;
+        }
+        self.last_request = request;
+        self.taken.store(request, Relaxed);
+        Request::from_bits(request as u8)
     }
 
     /// Asks to be woken when something is typed and, if the console takes no more output now, when it does. `false` if
@@ -285,6 +347,8 @@ impl<'a> Client<'a> {
 pub enum Log<'a> {
     /// A line, without its end. Any bytes.
     Line(&'a [u8]),
+    /// An answer to the monitor.
+    Answer(Answer),
     /// So many lines were lost since this was last said.
     Lost(u64),
 }
@@ -295,6 +359,11 @@ pub struct Server<'a> {
     log: Consumer<'a, 1>,
     input: Sender<'a>,
     lost: &'a AtomicU64,
+    state: &'a AtomicU64,
+    request: &'a AtomicU64,
+    taken: &'a AtomicU64,
+    /// The last request that was made.
+    last_request: u64,
     /// How many of the lost lines [`Self::next_log`] has told of.
     told: u64,
     line: Line,
@@ -316,6 +385,11 @@ impl<'a> Server<'a> {
             log: Consumer::new(layout.log)?,
             input: Sender(Producer::new(layout.input)?),
             lost: layout.lost,
+            state: layout.state,
+            request: layout.request,
+            taken: layout.taken,
+            // A request of an earlier server may still be in its word, and the next must differ.
+            last_request: layout.request.load(Relaxed),
             told: 0,
             line: Line::EMPTY,
             words: 0,
@@ -361,12 +435,32 @@ impl<'a> Server<'a> {
             // A client's own lines are never longer; another's are taken in pieces.
             if word.ends_line() || self.words == LOG_LINE_WORDS {
                 self.words = 0;
-                return Ok(Some(Log::Line(self.line.as_bytes())));
+                let line = self.line.as_bytes();
+                let answer = if word.ends_answer() { Answer::from_bytes(line) } else { None };
+                return Ok(Some(answer.map_or(Log::Line(line), Log::Answer)));
             }
         }
         let lost = self.lost.load(Relaxed).wrapping_sub(self.told);
         self.told = self.told.wrapping_add(lost);
         Ok((lost != 0).then_some(Log::Lost(lost)))
+    }
+
+    /// What the client's guest does.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::from_bits(self.state.load(Relaxed))
+    }
+
+    /// Asks the client for something; it is to be notified. `false`: it has not yet taken the last request.
+    #[must_use]
+    pub fn ask_for(&mut self, request: Request) -> bool {
+        if self.taken.load(Relaxed) != self.last_request {
+            return false;
+        }
+        let number = (self.last_request >> REQUEST_BITS).wrapping_add(1);
+        self.last_request = number << REQUEST_BITS | request as u64;
+        self.request.store(self.last_request, Relaxed);
+        true
     }
 
     /// Asks to be woken for what [`Self::read`] and [`Self::next_log`], called from now on, do not find. Or takes that back.

@@ -6,6 +6,7 @@
 #![cfg(not(loom))]
 
 use proptest::prelude::*;
+use queue::monitor::{Answer, Request, State, Subject};
 use queue::serial::{Client, LOG_LINE_MAX, Log, MIN_SIZE, Server};
 use queue::{AtomicU64, TooSmall};
 
@@ -16,6 +17,7 @@ fn region(bytes: usize) -> Vec<AtomicU64> {
 fn next_line(server: &mut Server<'_>) -> Option<String> {
     match server.next_log().unwrap()? {
         Log::Line(line) => Some(String::from_utf8(line.to_vec()).unwrap()),
+        Log::Answer(answer) => Some(format!("answer {answer}")),
         Log::Lost(lines) => Some(format!("{lines} lost")),
     }
 }
@@ -80,6 +82,49 @@ fn a_full_log_loses_whole_lines_and_says_how_many() {
     }
     assert_eq!(next_line(&mut server).as_deref(), Some("5 lost"));
     assert_eq!(next_line(&mut server), None);
+}
+
+#[test]
+fn a_request_is_taken_once_and_the_next_waits_for_that() {
+    let region = region(MIN_SIZE);
+    let (mut client, mut server) = (Client::new(&region).unwrap(), Server::new(&region).unwrap());
+    assert_eq!(client.request(), None);
+    for request in Request::ALL.into_iter().chain([Request::Trace]) {
+        assert!(server.ask_for(request));
+        assert!(!server.ask_for(Request::Off), "the last one is not taken");
+        assert_eq!(client.request(), Some(request));
+        assert_eq!(client.request(), None);
+    }
+    assert!(server.ask_for(Request::Pause));
+    let (mut client, mut server) = (Client::new(&region).unwrap(), Server::new(&region).unwrap());
+    assert_eq!(client.request(), Some(Request::Pause), "not lost where the ends start again");
+    assert_eq!(Client::new(&region).unwrap().request(), None, "nor taken twice");
+    assert!(server.ask_for(Request::Pause));
+    assert_eq!(client.request(), Some(Request::Pause), "the same once more");
+}
+
+#[test]
+fn the_state_and_answers_wake_the_driver() {
+    let region = region(MIN_SIZE);
+    let (mut client, mut server) = (Client::new(&region).unwrap(), Server::new(&region).unwrap());
+    assert_eq!(server.state(), State::None);
+    for state in State::ALL {
+        server.ask(true);
+        client.set_state(state);
+        assert!(client.wake_wanted());
+        assert_eq!(server.state(), state);
+    }
+    server.ask(true);
+    let answer = Answer { subject: Subject::Exits, index: 1, vcpu: 0, values: [7, 0, 0, 0] };
+    client.answer(answer).unwrap();
+    assert!(client.wake_wanted());
+    client.log(format_args!("message")).unwrap();
+    assert_eq!(next_line(&mut server).as_deref(), Some("answer exits uart: 7"));
+    assert_eq!(next_line(&mut server).as_deref(), Some("message"));
+    // Answers have five words, in a ring of 256.
+    (0..53).for_each(|_| client.answer(answer).unwrap());
+    (0..51).for_each(|_| assert!(next_line(&mut server).is_some()));
+    assert_eq!(next_line(&mut server).as_deref(), Some("2 lost"));
 }
 
 #[test]

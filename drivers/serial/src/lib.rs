@@ -10,7 +10,11 @@
 //! make the terminal answer, are left out of these lines. They start on a fresh line of the terminal, and wait while the
 //! client with the focus is in the middle of one and has more to say.
 //!
-//! [`ESCAPE`] (Ctrl-\]) and a digit, `n` or `?` move the focus or show help: see [`keys`].
+//! # The monitor
+//! [`ESCAPE`] (Ctrl-\]) and one more key move the focus, list the clients, show a client's log again, or ask the VMM with the
+//! focus to pause, resume, reset or turn off its guest, or to tell its counters, registers or last exits: see [`keys`]. Lines
+//! of the multiplexer itself begin with `-- `, and tell too when a guest is paused, goes on, or is off. What makes no sense
+//! in a guest's state is refused here, and once more by the VMM, which alone knows it for certain.
 //!
 //! # Who waits for whom
 //! Nothing here waits. When the UART takes no more, console output stays in its queue until the UART has room, and so the
@@ -22,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod keys;
+mod monitor;
 mod mux;
 mod screen;
 

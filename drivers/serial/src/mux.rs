@@ -4,12 +4,14 @@
 //! The multiplexer.
 
 use crate::keys::{Action, Keys};
+use crate::monitor::{HELP, History, describe, is_news, refusal};
 use crate::screen::{Screen, TEXT_MAX, is_printable};
 use crate::{ESCAPE, Uart};
 use config::MAX_CLIENTS;
 use core::fmt::Write;
-use core::mem::take;
+use core::mem::{replace, take};
 use heapless::{String, Vec};
+use queue::monitor::{Request, State};
 use queue::serial::{Log, Server};
 use queue::{AtomicU64, Broken, TooSmall};
 
@@ -24,8 +26,6 @@ const LONG_LINE: usize = 512;
 /// Longest line of a client without the focus, in bytes; longer ones are shown in pieces.
 const LINE_MAX: usize = 160;
 
-const HELP: &[u8] = b"-- Ctrl-], then: digit = focus on that guest, n = on the next, ? = help, Ctrl-] = Ctrl-] itself";
-
 const _: () = assert!(ESCAPE == b']' & 0x1f && MAX_CLIENTS <= 9 && LINE_MAX <= TEXT_MAX && CHUNK <= TEXT_MAX);
 
 /// One client.
@@ -36,9 +36,13 @@ struct Client<'a> {
     line: Vec<u8, LINE_MAX>,
     /// Typed bytes that it had no room for.
     typing_lost: u64,
-    /// Its queues broke, which has still to be shown and, as they are mended, told to it.
+    /// Its queues broke, which has still to be shown.
     show_broken: bool,
-    notify_mended: bool,
+    /// It is to be notified: its queues are mended, or it is asked for something.
+    notify: bool,
+    /// What its guest did when that was looked at last.
+    state: State,
+    history: History,
 }
 
 impl Client<'_> {
@@ -64,7 +68,7 @@ impl Client<'_> {
     fn mend(&mut self) {
         self.server.resync();
         self.show_broken = true;
-        self.notify_mended = true;
+        self.notify = true;
     }
 }
 
@@ -85,8 +89,22 @@ impl Clients<'_> {
 enum Notice {
     /// Who has the focus.
     Focus,
-    /// The help, from this line on: the commands, then a line per client.
+    /// A line of the help, and all after it.
     Help(usize),
+    /// A client's line of the list, and all after it.
+    List(usize),
+    /// Whose log comes again.
+    Replay,
+    /// The log of the client with the focus, from this byte of it on.
+    Again(usize),
+    /// The client with the focus cannot do this in its state.
+    Refused(Request, State),
+    /// The client with the focus has not taken the last request.
+    Busy,
+    /// There is no such command.
+    Unknown,
+    /// There is no such client.
+    NoClient,
 }
 
 /// Multiplexes clients over the UART `U`.
@@ -128,7 +146,9 @@ impl<'a, U: Uart> Mux<'a, U> {
             line: Vec::new(),
             typing_lost: 0,
             show_broken: false,
-            notify_mended: false,
+            notify: false,
+            state: State::None,
+            history: History::default(),
         };
         let _ = self.clients.push(client);
         Ok(())
@@ -152,7 +172,7 @@ impl<'a, U: Uart> Mux<'a, U> {
         };
         self.uart.end(!idle);
         for (index, client) in self.clients.iter_mut().enumerate() {
-            if client.server.wake_wanted() | take(&mut client.notify_mended) {
+            if client.server.wake_wanted() | take(&mut client.notify) {
                 notify(index);
             }
         }
@@ -195,17 +215,34 @@ impl<'a, U: Uart> Mux<'a, U> {
     }
 
     fn act(&mut self, action: Action) {
-        let focus = match action {
-            Action::Focus(index) if index < self.clients.len() => index,
-            Action::Next if self.focus + 1 < self.clients.len() => self.focus + 1,
-            Action::Next => 0,
-            Action::Focus(_) | Action::Help | Action::Type(_) => {
-                self.notice = Some(Notice::Help(0));
-                return;
-            }
+        self.notice = match action {
+            Action::Focus(index) => self.focus_on((index < self.clients.len()).then_some(index)),
+            Action::Next => self.focus_on(Some((self.focus + 1) % self.clients.len().max(1))),
+            Action::Help => Some(Notice::Help(0)),
+            Action::List => Some(Notice::List(0)),
+            Action::Replay => Some(Notice::Replay),
+            Action::Ask(request) => self.ask_for(request),
+            // Typing does not come here.
+            Action::Unknown | Action::Type(_) => Some(Notice::Unknown),
         };
-        self.focus = focus;
-        self.notice = Some(Notice::Focus);
+    }
+
+    fn focus_on(&mut self, index: Option<usize>) -> Option<Notice> {
+        let Some(index) = index else { return Some(Notice::NoClient) };
+        self.focus = index;
+        Some(Notice::Focus)
+    }
+
+    /// Asks the client with the focus, which answers in its log and its state.
+    fn ask_for(&mut self, request: Request) -> Option<Notice> {
+        let client = self.clients.get_mut(self.focus)?;
+        let state = client.server.state();
+        if refusal(request, state).is_some() {
+            return Some(Notice::Refused(request, state));
+        }
+        // A client that was busy with something else is told once more.
+        client.notify = true;
+        (!client.server.ask_for(request)).then_some(Notice::Busy)
     }
 
     fn transmit(&mut self) -> Transmitted {
@@ -254,16 +291,30 @@ impl<'a, U: Uart> Mux<'a, U> {
                 self.screen.line(&[name, b"| broke the rules of its serial queues, which are emptied"]);
                 return Ok(true);
             }
-            match client.server.next_log()? {
-                Some(Log::Line(text)) => {
-                    self.screen.line(&[name, b"| ", text]);
-                    return Ok(true);
+            let before = replace(&mut client.state, client.server.state());
+            if before != client.state && is_news(before, client.state) {
+                self.screen.line(&[b"-- ", name, b" ", describe(client.state).as_bytes()]);
+                return Ok(true);
+            }
+            let own;
+            let (line, keep) = match client.server.next_log()? {
+                Some(Log::Line(line)) => (Some(line), true),
+                Some(Log::Answer(answer)) => {
+                    own = text(format_args!("{answer}"));
+                    (Some(own.as_bytes()), false)
                 }
                 Some(Log::Lost(lines)) => {
-                    self.screen.line(&[name, b"| ", text(format_args!("{lines} lines lost")).as_bytes()]);
-                    return Ok(true);
+                    own = text(format_args!("{lines} lines lost"));
+                    (Some(own.as_bytes()), true)
                 }
-                None => {}
+                None => (None, false),
+            };
+            if let Some(line) = line {
+                if keep {
+                    client.history.push(line.iter().copied().filter(|byte| is_printable(*byte)));
+                }
+                self.screen.line(&[name, b"| ", line]);
+                return Ok(true);
             }
         }
         if index == self.focus {
@@ -290,24 +341,64 @@ impl<'a, U: Uart> Mux<'a, U> {
 
     /// Stages one line of `notice`; returns what is left of it.
     fn show(&mut self, notice: Notice) -> Option<Notice> {
-        let line = match notice {
-            Notice::Focus => {
-                let name = self.clients.get(self.focus).map_or("", |client| client.name);
-                self.screen.line(&[b"-- ", name.as_bytes()]);
-                return None;
-            }
-            Notice::Help(line) => line,
+        let client = self.clients.get(self.focus);
+        let name = client.map_or("", |client| client.name);
+        let mut say = |words: &[&str]| {
+            let mut parts = Vec::<&[u8], 8>::new();
+            parts.extend([b"-- " as &[u8]].into_iter().chain(words.iter().map(|word| word.as_bytes())).take(8));
+            self.screen.line(&parts);
         };
-        match line.checked_sub(1).and_then(|index| self.clients.get(index)) {
-            None => self.screen.line(&[HELP]),
-            Some(client) => {
-                let focus = if line == self.focus + 1 { ", has the focus" } else { "" };
-                let counts = text(format_args!(": {} typed bytes lost", client.typing_lost));
-                let number = text(format_args!("-- {line} "));
-                self.screen.line(&[number.as_bytes(), client.name.as_bytes(), focus.as_bytes(), counts.as_bytes()]);
+        match notice {
+            Notice::Focus => say(&[name]),
+            Notice::Help(line) => {
+                if let Some(help) = HELP.get(line) {
+                    say(&[help]);
+                    return Some(Notice::Help(line + 1));
+                }
+                return Some(Notice::List(0));
             }
+            Notice::List(index) => {
+                let client = self.clients.get(index)?;
+                let focus = if index == self.focus { ", has the focus" } else { "" };
+                let lost = match client.typing_lost {
+                    0 => String::new(),
+                    count => text(format_args!(", {count} typed bytes lost")),
+                };
+                say(&[
+                    &text(format_args!("{} ", index + 1)),
+                    client.name,
+                    " ",
+                    describe(client.server.state()),
+                    focus,
+                    &lost,
+                ]);
+                return Some(Notice::List(index + 1));
+            }
+            Notice::Replay => {
+                say(&["the log of ", name]);
+                return Some(Notice::Again(0));
+            }
+            Notice::Again(offset) => {
+                let history = &client?.history;
+                if offset >= history.len() {
+                    return None;
+                }
+                let line: Vec<u8, TEXT_MAX> = history.line(offset).take(TEXT_MAX).collect();
+                self.screen.line(&[name.as_bytes(), b"| ", &line]);
+                return Some(Notice::Again(offset + line.len() + 1));
+            }
+            Notice::Refused(request, state) => {
+                let [verb, remedy] = refusal(request, state)?;
+                say(&[name, " ", describe(state), " and cannot be ", verb, "; remedy: ", remedy]);
+            }
+            Notice::Busy => say(&[
+                name,
+                " has not answered the last command; remedy: try again, and if it never does, its VMM is at fault",
+            ]),
+            Notice::Unknown => say(&["no such command; remedy: Ctrl-] ? lists them"]),
+            Notice::NoClient => say(&["nobody has that number; remedy: Ctrl-] l lists all"]),
         }
-        (line < self.clients.len()).then_some(Notice::Help(line + 1))
+        None
     }
 }
 
@@ -322,9 +413,9 @@ enum Transmitted {
 }
 
 /// A short text.
-fn text(text: core::fmt::Arguments<'_>) -> String<48> {
+fn text(text: core::fmt::Arguments<'_>) -> String<TEXT_MAX> {
     let mut string = String::new();
-    // Longer ones would be cut; all are constants and a number.
+    // Longer ones would be cut; an answer has at most so much.
     let _ = string.write_fmt(text);
     string
 }

@@ -7,6 +7,7 @@ use config::MAX_CLIENTS;
 use mux::{Mux, Uart};
 use proptest::prelude::*;
 use queue::AtomicU64;
+use queue::monitor::{Answer, Request, State, Subject};
 use queue::serial::{Client, LOG_LINE_MAX, MIN_SIZE};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -217,16 +218,130 @@ fn the_escape_key_moves_the_focus() {
 }
 
 #[test]
-fn help_names_the_commands_and_the_clients() {
-    let help = "-- Ctrl-], then: digit = focus on that guest, n = on the next, ? = help, Ctrl-] = Ctrl-] itself\r\n";
-    let clients = "-- 1 a, has the focus: 0 typed bytes lost\r\n-- 2 b: 0 typed bytes lost\r\n";
-    for key in ["?", "3", "0", "x"] {
+fn help_names_the_commands_and_the_list_the_clients() {
+    let help = "-- Ctrl-], then: ? = help, l = list, digit = focus on that one, n = on the next, Ctrl-] = Ctrl-] itself\r\n\
+                -- on the one with the focus: h = its log again, c = counters, d = registers, t = its last exits\r\n\
+                -- p = pause, r = resume, R = reset, O = turn off\r\n";
+    let list = "-- 1 a is paused, has the focus\r\n-- 2 b has no guest\r\n";
+    let mut setup = Setup::new(2);
+    setup.clients[0].set_state(State::Paused);
+    setup.type_in("\u{1d}?");
+    assert_eq!(setup.shown(), format!("{help}{list}"));
+    setup.type_in("\u{1d}l");
+    assert_eq!(setup.shown(), list);
+    assert_eq!(setup.read(0), "");
+}
+
+#[test]
+fn what_is_no_command_is_refused_with_a_remedy() {
+    for (keys, line) in [
+        ("0", "no such command; remedy: Ctrl-] ? lists them"),
+        ("x", "no such command; remedy: Ctrl-] ? lists them"),
+        ("\r", "no such command; remedy: Ctrl-] ? lists them"),
+        ("3", "nobody has that number; remedy: Ctrl-] l lists all"),
+        ("O", "a has no guest and cannot be turned off; remedy: Ctrl-] l lists the guests"),
+    ] {
         let mut setup = Setup::new(2);
         setup.type_in("\u{1d}");
-        setup.type_in(key);
-        assert_eq!(setup.shown(), format!("{help}{clients}"), "{key}");
-        assert_eq!(setup.read(0), "");
+        setup.type_in(keys);
+        assert_eq!(setup.shown(), format!("-- {line}\r\n"), "{keys:?}");
+        assert_eq!(setup.notified, []);
     }
+}
+
+#[test]
+fn a_command_reaches_the_vmm_with_the_focus_if_its_state_allows() {
+    use State::{Halted, Off, Paused, Runs, Starts, Stops, Waits};
+    for (state, key, outcome) in [
+        (Runs, "p", Ok(Request::Pause)),
+        (Paused, "r", Ok(Request::Resume)),
+        (Off, "R", Ok(Request::Reset)),
+        (Halted, "O", Ok(Request::Off)),
+        (Halted, "c", Ok(Request::Counters)),
+        (Off, "d", Ok(Request::Registers)),
+        (Waits, "t", Ok(Request::Trace)),
+        (State::None, "t", Err("b has no guest and cannot be inspected; remedy: Ctrl-] l lists the guests")),
+        (Runs, "r", Err("b runs and cannot be resumed; remedy: Ctrl-] p pauses it")),
+        (Paused, "p", Err("b is paused and cannot be paused; remedy: Ctrl-] r resumes it")),
+        (Off, "O", Err("b is off and cannot be turned off; remedy: Ctrl-] R starts it anew")),
+        (Halted, "p", Err("b is halted and cannot be paused; remedy: Ctrl-] R starts it anew")),
+        (Starts, "R", Err("b is being started and cannot be reset; remedy: try again")),
+        (
+            Waits,
+            "R",
+            Err(
+                "b waits for a driver and cannot be reset; remedy: try again, or look into the drivers' logs by Ctrl-] h",
+            ),
+        ),
+        (
+            Stops,
+            "r",
+            Err("b waits for requests under way and cannot be resumed; \
+                 remedy: try again, or look into the drivers' logs by Ctrl-] h"),
+        ),
+    ] {
+        let mut setup = Setup::new(2);
+        setup.clients[1].set_state(state);
+        setup.type_in("\u{1d}2");
+        setup.shown();
+        setup.type_in(&format!("\u{1d}{key}"));
+        let refusal = outcome.err().map_or(String::new(), |line| format!("-- {line}\r\n"));
+        assert_eq!(setup.shown(), refusal);
+        assert_eq!(setup.notified, if outcome.is_ok() { vec![1] } else { vec![] });
+        assert_eq!((setup.clients[0].request(), setup.clients[1].request()), (None, outcome.ok()));
+    }
+}
+
+#[test]
+fn a_vmm_that_does_not_take_a_command_is_named() {
+    let mut setup = Setup::new(1);
+    setup.clients[0].set_state(State::Runs);
+    setup.type_in("\u{1d}c");
+    assert_eq!(setup.shown(), "");
+    setup.type_in("\u{1d}t");
+    assert_eq!(
+        setup.shown(),
+        "-- a has not answered the last command; remedy: try again, and if it never does, its VMM is at fault\r\n"
+    );
+    assert_eq!(setup.clients[0].request(), Some(Request::Counters));
+    setup.type_in("\u{1d}t");
+    assert_eq!(setup.shown(), "");
+}
+
+#[test]
+fn changes_of_state_are_told_but_not_that_guests_start() {
+    use State::{Halted, None, Off, Paused, Runs, Starts, Stops, Waits};
+    for (states, shown) in [
+        (&[Waits, Runs][..], ""),
+        (&[Off], "-- a is off\r\n"),
+        (&[Runs, Stops, Paused, Runs], "-- a waits for requests under way\r\n-- a is paused\r\n-- a runs\r\n"),
+        (&[Runs, Halted, Starts, Runs], "-- a is halted\r\n-- a is being started\r\n"),
+        (&[None], ""),
+    ] {
+        let mut setup = Setup::new(1);
+        let mut seen = String::new();
+        for state in states {
+            setup.clients[0].set_state(*state);
+            seen += &setup.shown();
+        }
+        assert_eq!(seen, shown);
+    }
+}
+
+#[test]
+fn an_answer_is_shown_as_text_and_the_log_comes_again_without_it() {
+    let mut setup = Setup::new(2);
+    setup.log(0, "first");
+    let answer = Answer { subject: Subject::Machine, index: 0, vcpu: 0, values: [1, 2, 0, 0] };
+    setup.clients[0].answer(answer).unwrap();
+    setup.log(0, "\u{1b}[2Jsecond");
+    setup.log(1, "another's");
+    let shown = setup.shown();
+    assert!(shown.contains("a| injections: 1, unimplemented registers: 2\r\n"), "{shown}");
+    setup.type_in("\u{1d}h");
+    assert_eq!(setup.shown(), "-- the log of a\r\na| first\r\na| [2Jsecond\r\n");
+    setup.type_in("\u{1d}2\u{1d}h");
+    assert_eq!(setup.shown(), "-- the log of b\r\nb| another's\r\n");
 }
 
 #[test]
@@ -241,7 +356,10 @@ fn typing_that_is_not_read_is_lost_newest_first_and_counted() {
     let kept = 12 * 64 + 8 * 7;
     setup.type_in("\u{1d}?");
     let shown = setup.shown();
-    assert!(shown.contains(&format!("-- 1 a, has the focus: {} typed bytes lost\r\n", 1000 - kept)), "{shown}");
+    assert!(
+        shown.contains(&format!("-- 1 a has no guest, has the focus, {} typed bytes lost\r\n", 1000 - kept)),
+        "{shown}"
+    );
     assert_eq!(setup.read(0), typed[..kept]);
     setup.type_in("more");
     setup.run();

@@ -109,6 +109,7 @@ impl Vmm {
             State::Starting | State::Paused | State::Halted | State::Off => {}
         }
         self.power.tell(self.life.state() == State::Off);
+        self.tell_state();
         self.machine.console().flush();
     }
 
@@ -232,8 +233,8 @@ impl Vmm {
             return self.restart();
         }
         self.log(LogLevel::Info, format_args!("guest is {state}"));
-        if state != State::Paused {
-            self.log_counters();
+        if state != State::Paused && self.machine.console().logs(LogLevel::Info) {
+            self.tell_counters();
         }
     }
 

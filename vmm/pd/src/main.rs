@@ -11,11 +11,13 @@
 #![no_main]
 
 mod life;
+mod monitor;
 mod power;
 mod ram;
 mod registers;
 mod serial;
 mod stub;
+mod trace;
 mod virtio;
 mod wait;
 
@@ -24,17 +26,18 @@ use core::mem::take;
 use life::Stopped;
 use pd::{counter, counter_frequency};
 use power::Power;
+use queue::monitor::Event;
 use ram::Ram;
 use registers::Registers;
 use sel4_microkit::{
     Channel, ChannelSet, Child, DeferredAction, Error, Fault, Handler, Infallible, MessageInfo, Vcpu, protection_domain,
 };
 use serial::Serial;
+use trace::Trace;
 use virtio::Virtio;
 use vmm_core::device::pl031::Clock;
 use vmm_core::gic::{Injection, Version};
 use vmm_core::life::State;
-use vmm_core::virtio::Counts;
 use vmm_core::{Exit, Life, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
 use wait::{End, Waits, timer_deadline};
 
@@ -61,6 +64,7 @@ struct Vmm {
     /// How many list registers have been seen to exist.
     list_registers: u8,
     deferred: Option<DeferredAction>,
+    trace: &'static mut Trace,
 }
 
 #[protection_domain]
@@ -86,6 +90,7 @@ fn init() -> impl Handler {
         stopped: Stopped::default(),
         list_registers: 0,
         deferred: None,
+        trace: Trace::begin(config.name.as_str()),
     };
     vmm.proceed();
     vmm
@@ -202,6 +207,7 @@ impl Vmm {
 
     fn inject(&mut self, injection: Injection) {
         let Injection { vcpu, lr, intid, priority, group } = injection;
+        self.trace.other(Event::Inject, vcpu.index(), intid.id().into());
         if lr >= self.list_registers {
             return self.try_list_register(injection);
         }
@@ -268,25 +274,6 @@ impl Vmm {
         }
     }
 
-    fn log_counters(&mut self) {
-        let counters = *self.machine.counters();
-        for ((_, name), count) in vmm_core::machine::Kind::ALL.iter().zip(counters.exits) {
-            if count > 0 {
-                self.log(LogLevel::Info, format_args!("exits {name}: {count}"));
-            }
-        }
-        let (injections, unimplemented) = (counters.injections, counters.unimplemented);
-        self.log(LogLevel::Info, format_args!("injections: {injections}, unimplemented registers: {unimplemented}"));
-        for slot in 0..map::VIRTIO_SLOTS {
-            let Some(Counts { requests, completions, forgotten }) = self.machine.virtio_counts(slot) else { continue };
-            let (name, _) = self.virtio.names(slot);
-            self.log(
-                LogLevel::Info,
-                format_args!("{name}: {requests} requests, {completions} completed, {forgotten} forgotten in resets"),
-            );
-        }
-    }
-
     fn log(&mut self, level: LogLevel, message: core::fmt::Arguments<'_>) {
         self.machine.console().log(level, message);
     }
@@ -300,7 +287,13 @@ impl Handler for Vmm {
     type Error = Infallible;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Infallible> {
+        self.trace.other(Event::Notified, 0, channels.bits());
         self.on_notified(channels);
+        // Not where all events are received before the vCPUs are suspended: a command would find the guest half stopped.
+        if let Some(request) = self.machine.console().request() {
+            self.serve(request);
+            self.machine.console().flush();
+        }
         if self.is_stopped() {
             self.proceed();
         }
@@ -313,6 +306,7 @@ impl Handler for Vmm {
     }
 
     fn fault(&mut self, child: Child, message: MessageInfo) -> Result<Option<MessageInfo>, Infallible> {
+        self.trace.exit(child.index(), message);
         let Some(vcpu) = VcpuId::new(child.index()) else { return Ok(None) };
         if self.life.state() == State::Starting {
             return Ok(self.on_stub_exit(vcpu, message.fault()));

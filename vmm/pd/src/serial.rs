@@ -5,6 +5,7 @@
 
 use config::LogLevel;
 use core::fmt;
+use queue::monitor::{Answer, Request, State};
 use queue::serial::Client;
 use sel4_microkit::{Channel, ChannelSet};
 use vmm_core::device::pl011::Console;
@@ -39,12 +40,33 @@ impl Serial {
         self.channel.is_some_and(|channel| channels.contains(channel))
     }
 
+    /// Whether `level` goes to the log.
+    pub fn logs(&self, level: LogLevel) -> bool {
+        level as u32 <= self.level as u32
+    }
+
     /// Sends a line to the log, if `level` goes there.
     pub fn log(&mut self, level: LogLevel, message: fmt::Arguments<'_>) {
-        if level as u32 <= self.level as u32 {
+        if self.logs(level) {
             // Fails only if the other end broke the rules, and then nobody reads the log.
             let _ = self.client.log(message);
         }
+    }
+
+    /// Sends an answer to the monitor.
+    pub fn answer(&mut self, answer: Answer) {
+        // As in `log`.
+        let _ = self.client.answer(answer);
+    }
+
+    /// Tells the monitor what the guest does.
+    pub fn set_state(&mut self, state: State) {
+        self.client.set_state(state);
+    }
+
+    /// What the monitor asks for.
+    pub fn request(&mut self) -> Option<Request> {
+        self.client.request()
     }
 
     /// Tells the serial PD of what was written, if it waits for that.

@@ -9,6 +9,7 @@ use config::{Link, LogLevel};
 use core::fmt;
 use pd::Static;
 use queue::blk::Medium;
+use queue::monitor::DEVICES as NAMES;
 use queue::{AtomicU64, TooSmall, blk, net, rng, serial};
 use sel4_microkit::{Channel, ChannelSet};
 use vmm_core::map::VIRTIO_SLOTS;
@@ -19,8 +20,6 @@ use vmm_core::virtio::mmio::Slots;
 use vmm_core::virtio::net::Net;
 use vmm_core::virtio::rng::Rng;
 
-/// Every device that there can be, in the order of the slots: each has the same slot in all guests.
-const NAMES: [&str; 6] = ["blk0", "blk1", "net0", "net1", "rng0", "console0"];
 const _: () = assert!(NAMES.len() <= VIRTIO_SLOTS);
 
 /// This end of a link.

@@ -3,7 +3,9 @@
 
 //! How often what happened.
 
-/// The kinds of exit that are counted.
+use queue::monitor::EXITS;
+
+/// The kinds of exit that are counted, in the order of [`EXITS`], their names.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {
     /// A register of the interrupt distributor.
@@ -34,30 +36,11 @@ pub enum Kind {
     Fatal,
 }
 
-impl Kind {
-    /// All kinds with their names, in the order of [`Counters::exits`].
-    pub const ALL: [(Self, &'static str); 13] = [
-        (Self::Distributor, "gic"),
-        (Self::Uart, "uart"),
-        (Self::Rtc, "rtc"),
-        (Self::Virtio, "virtio"),
-        (Self::Unmapped, "unmapped"),
-        (Self::Wfi, "wfi"),
-        (Self::Wfe, "wfe"),
-        (Self::Smc, "smc"),
-        (Self::Hvc, "hvc"),
-        (Self::Trap, "trap"),
-        (Self::Maintenance, "eoi"),
-        (Self::Timer, "timer"),
-        (Self::Fatal, "fatal"),
-    ];
-}
-
 /// How often what happened.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counters {
     /// Exits, by [`Kind`].
-    pub exits: [u64; Kind::ALL.len()],
+    pub exits: [u64; EXITS.len()],
     /// Interrupts given to the guest.
     pub injections: u64,
     /// Loads and stores of registers that no device implements, or that mean nothing in the device's state.
