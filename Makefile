@@ -40,10 +40,10 @@ COUNTER := $(HOST_DIR)/release/libcounter.so
 PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/bench/initramfs.cpio
-TESTS := $(patsubst ci/systems/%.xml,%,$(wildcard ci/systems/*.xml))
+TESTS := $(wildcard ci/systems/*.xml systems/*.xml)
 
 .DELETE_ON_ERROR:
-.PHONY: all run test soak bench clean help setup images lint host-test boot-test conformance sdk FORCE
+.PHONY: all run list test soak bench clean help setup images lint host-test boot-test conformance sdk FORCE
 
 all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
@@ -62,6 +62,11 @@ bench: $(BENCHES) $(HARNESS) ## measure times, instructions and sizes, and compa
 	    --image $(OUT)/tests/bench/$(IMAGE) --exits-image $(OUT)/tests/exits/$(IMAGE) --idle-image $(OUT)/tests/idle/$(IMAGE) \
 	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio
 
+list: ## list the values of SYSTEM that there are
+	@for file in system.xml systems/*.xml; do \
+	    printf '%-32s%s\n' $$file "$$(sed -n '5{s/^ *//;s/\. .*//;s/\.$$//;p;q}' $$file)"; \
+	done
+
 setup: build/toolchain/env.mk ## install what is missing: Debian packages and the Rust target
 
 clean: ## remove everything built and downloaded
@@ -76,7 +81,7 @@ help: ## say this
 # The tools ----------------------------------------------------------------------------------------------------------
 
 # Asks each time, which is quick; the file changes only when the answer does, and make then starts anew.
-ifneq ($(filter-out clean help,$(or $(MAKECMDGOALS),all)),)
+ifneq ($(filter-out clean help list,$(or $(MAKECMDGOALS),all)),)
 -include build/toolchain/env.mk
 endif
 build/toolchain/env.mk: FORCE
@@ -142,7 +147,7 @@ $(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
 	fi
 endef
 $(eval $(call image,$(OUT),$(SYSTEM)))
-$(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(test),ci/systems/$(test).xml)))
+$(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(notdir $(test:.xml=)),$(test))))
 $(eval $(call image,$(OUT)/bench-io,build/guests/bench/system.xml))
 
 # The system that `make run` boots, with programs that measure it.
@@ -150,7 +155,7 @@ build/guests/bench/system.xml: system.xml
 	@mkdir -p $(@D)
 	@sed 's,guests/linux/initramfs,guests/bench/initramfs,' $< >$@
 
-images: $(OUT)/$(IMAGE) $(TESTS:%=$(OUT)/tests/%/$(IMAGE)) $(HARNESS)
+images: $(OUT)/$(IMAGE) $(patsubst %.xml,$(OUT)/tests/%/$(IMAGE),$(notdir $(TESTS))) $(HARNESS)
 
 # The tests ----------------------------------------------------------------------------------------------------------
 

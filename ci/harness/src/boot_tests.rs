@@ -8,6 +8,7 @@ use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
 use crate::qemu::{Console, Qemu};
+use crate::system_tests::{four_linux, linux_bare_metal, two_linux};
 use anyhow::{Context, Result, bail, ensure};
 use std::path::PathBuf;
 use std::process::Command;
@@ -22,7 +23,7 @@ pub struct Setup {
     pub board: String,
     /// The Microkit configuration's name.
     pub config: String,
-    /// Holds the image of `system.xml`, and in `tests/NAME` that of `ci/systems/NAME.xml`.
+    /// Holds the image of `system.xml`, and in `tests/NAME` those of `ci/systems/NAME.xml` and `systems/NAME.xml`.
     pub images: PathBuf,
     /// The file name of each image.
     pub image: String,
@@ -60,6 +61,9 @@ const TESTS: &[Test] = &[
     Test { name: "crash", run: crash },
     Test { name: "two-guests", run: two_guests },
     Test { name: "monitor", run: monitor },
+    Test { name: "two-linux", run: two_linux },
+    Test { name: "linux-bare-metal", run: linux_bare_metal },
+    Test { name: "four-linux", run: four_linux },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -133,7 +137,7 @@ impl Setup {
         self.logs.join(format!("{}-{}-{test}.log", self.board, self.config))
     }
 
-    /// The image of `ci/systems/{system}.xml`, or of `system.xml`.
+    /// The image of `ci/systems/{system}.xml` or `systems/{system}.xml`, or of `system.xml`.
     fn image(&self, system: Option<&str>) -> Result<PathBuf> {
         let directory = system.map_or(self.images.clone(), |name| self.images.join("tests").join(name));
         let image = directory.join(&self.image);
@@ -145,7 +149,7 @@ impl Setup {
         self.boot_with(test, system, None)
     }
 
-    fn boot_with(&self, test: &str, system: Option<&str>, disk: Option<&Disk>) -> Result<Machine> {
+    pub(crate) fn boot_with(&self, test: &str, system: Option<&str>, disk: Option<&Disk>) -> Result<Machine> {
         self.start(test, self.command(system, disk)?)
     }
 
@@ -472,7 +476,7 @@ fn two_guests(setup: &Setup) -> Result<()> {
 }
 
 /// Types to guest `n`, counted from 0: Ctrl-] and its number; then return, for a prompt.
-fn focus(machine: &mut Machine, n: usize) -> Result<()> {
+pub(crate) fn focus(machine: &mut Machine, n: usize) -> Result<()> {
     machine.send_bytes(format!("\x1d{}\r", n + 1).as_bytes())?;
     Ok(())
 }

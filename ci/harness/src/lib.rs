@@ -16,4 +16,5 @@ pub mod qemu;
 pub mod realtime;
 pub mod run;
 pub mod size;
+mod system_tests;
 pub mod transcript;
