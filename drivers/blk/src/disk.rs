@@ -353,6 +353,11 @@ impl<'a, R: Registers> Disk<'a, R> {
         Ok(Some((slot, status)))
     }
 
+    /// Asks for no interrupt until [`Self::sleep`].
+    pub fn quiet(&mut self) {
+        self.queue.quiet();
+    }
+
     /// Asks for an interrupt when the device is done with a request. `false` if it is with one already, or is broken: then
     /// no interrupt may come.
     pub fn sleep(&mut self) -> bool {

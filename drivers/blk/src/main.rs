@@ -51,6 +51,7 @@ mod domain {
         let mut domain = Domain { server, irq: parts.irq, channels, log, deferred: None };
         // What came before the clients were told, if anything, and so that they are heard from now on.
         domain.serve(true);
+        domain.deferred.take().into_iter().for_each(DeferredAction::perform);
         domain
     }
 
@@ -86,18 +87,25 @@ mod domain {
     impl Domain {
         /// Serves until there is nothing to do; `completed` if the device may be done with something.
         fn serve(&mut self, completed: bool) {
-            let Self { server: Some(server), log, .. } = self else { return };
             let mut completed = Some(completed);
             while let Some(done) = completed {
+                let Self { server: Some(server), log, .. } = self else { return };
                 let pass = server.serve(done, &mut |message| log.line(message));
-                for (index, channel) in self.channels.iter().enumerate() {
+                for (index, channel) in self.channels.into_iter().enumerate() {
                     if pass.wake & 1 << index != 0
                         && let Some(channel) = channel
                     {
-                        channel.notify();
+                        self.defer(DeferredAction::new_notify(channel));
                     }
                 }
                 completed = pass.again;
+            }
+        }
+
+        /// Leaves `action` to the system call that waits for the next event, where it costs least. One can be left.
+        fn defer(&mut self, action: DeferredAction) {
+            if let Some(earlier) = self.deferred.replace(action) {
+                earlier.perform();
             }
         }
     }
@@ -111,7 +119,7 @@ mod domain {
                 if let Self { server: Some(server), log, .. } = self {
                     server.interrupted(&mut |message| log.line(message));
                 }
-                self.deferred = Some(DeferredAction::new_irq_ack(self.irq));
+                self.defer(DeferredAction::new_irq_ack(self.irq));
             }
             self.serve(interrupted);
             Ok(())

@@ -151,8 +151,10 @@ impl<'a, R: Registers> Server<'a, R> {
     }
 
     /// Takes back what the device is done with, if `completed` says that there may be something, and takes what the clients
-    /// ask for. The work is bounded by the size of the device's queue.
+    /// ask for. The work is bounded by the size of the device's queue. The device interrupts only for what it does afterwards:
+    /// if it is quick, it does not have to.
     pub fn serve(&mut self, completed: bool, log: &mut impl FnMut(Arguments<'_>)) -> Pass {
+        self.disk.quiet();
         if completed {
             self.take_back(log);
         }
@@ -171,7 +173,7 @@ impl<'a, R: Registers> Server<'a, R> {
             // One that has used up its share is looked at when the device is done with a request.
             has_requests |= client.under_way < self.share && !client.link.sleep();
         }
-        let completed = completed && !self.is_dead && !self.disk.sleep();
+        let completed = !self.is_dead && !self.disk.sleep();
         Pass { wake, again: (completed || has_requests).then_some(completed) }
     }
 

@@ -65,6 +65,7 @@ mod domain {
         let mut domain = Domain { switch, irq: parts.irq, channels, log, deferred: None };
         // What came before the clients were told, if anything, and so that they are heard from now on.
         domain.serve(true);
+        domain.deferred.take().into_iter().for_each(DeferredAction::perform);
         domain
     }
 
@@ -79,9 +80,21 @@ mod domain {
             }
         }
 
-        fn notify(&self, clients: u64) {
-            let woken = self.channels.iter().enumerate().filter(|(index, _)| clients & 1 << index != 0);
-            woken.filter_map(|(_, channel)| *channel).for_each(Channel::notify);
+        fn notify(&mut self, clients: u64) {
+            for (index, channel) in self.channels.into_iter().enumerate() {
+                if clients & 1 << index != 0
+                    && let Some(channel) = channel
+                {
+                    self.defer(DeferredAction::new_notify(channel));
+                }
+            }
+        }
+
+        /// Leaves `action` to the system call that waits for the next event, where it costs least. One can be left.
+        fn defer(&mut self, action: DeferredAction) {
+            if let Some(earlier) = self.deferred.replace(action) {
+                earlier.perform();
+            }
         }
     }
 
@@ -94,7 +107,7 @@ mod domain {
                 if self.switch.interrupted(&mut |message| self.log.line(message)) {
                     self.notify(u64::MAX);
                 }
-                self.deferred = Some(DeferredAction::new_irq_ack(self.irq));
+                self.defer(DeferredAction::new_irq_ack(self.irq));
             }
             self.serve(interrupted);
             Ok(())

@@ -276,6 +276,12 @@ impl<'a, R: Registers> Nic<'a, R> {
         Ok(self.send.pop()?.map(|completion| completion.id))
     }
 
+    /// Asks for no interrupt until one of the following.
+    pub(crate) fn quiet(&mut self) {
+        self.receive.quiet();
+        self.send.quiet();
+    }
+
     /// Asks for an interrupt when there is a frame from the network. `false` if there is one already, or the device is
     /// broken: then no interrupt may come.
     pub(crate) fn sleep_for_arrivals(&mut self) -> bool {

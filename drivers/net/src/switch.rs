@@ -194,8 +194,9 @@ impl<'a, R: Registers> Switch<'a, R> {
     }
 
     /// Delivers frames: what the clients send and, if `arrived` says that there may be any, what comes from the network.
-    /// The work is bounded.
+    /// The work is bounded. The NIC interrupts only for what it does afterwards: if it is quick, it does not have to.
     pub fn serve(&mut self, arrived: bool, log: &mut impl FnMut(Arguments<'_>)) -> Pass {
+        self.nic.iter_mut().for_each(Nic::quiet);
         let taken_back = self.take_back(log);
         let received = if arrived { self.receive(log) } else { Ok(()) };
         if taken_back.is_err() || received.is_err() {
@@ -222,7 +223,7 @@ impl<'a, R: Registers> Switch<'a, R> {
         }
         let mut arrivals = false;
         if let Some(nic) = &mut self.nic {
-            arrivals = arrived && !nic.sleep_for_arrivals();
+            arrivals = !nic.sleep_for_arrivals();
             // Nobody waits for frames that were copied: they are taken back at some other occasion.
             has_frames |= (is_held_up || self.awaited > 0) && !nic.sleep_for_sent();
         }

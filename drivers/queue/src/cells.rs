@@ -65,6 +65,21 @@ fn split(cell: &AtomicU64, skip: usize, bytes: &mut [u8]) {
     }
 }
 
+/// The sum of the 32-bit halves of the words with the bytes from `start` to `end`; other bytes count as zero.
+#[must_use]
+pub fn sum(cells: &[AtomicU64], start: usize, end: usize) -> u64 {
+    let cells = cells.get(start / WORD..end.div_ceil(WORD).min(cells.len())).unwrap_or(&[]);
+    let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
+    // What does not belong to it, of the first word and the last.
+    let before = cells.first().map_or(0, |cell| cell.load(Relaxed) & !(u64::MAX << (8 * (start % WORD))));
+    let behind = match end % WORD {
+        0 => 0,
+        used => cells.last().map_or(0, |cell| cell.load(Relaxed) & (u64::MAX << (8 * used))),
+    };
+    let all = cells.iter().map(|cell| halves(cell.load(Relaxed))).sum::<u64>();
+    all.wrapping_sub(halves(before)).wrapping_sub(halves(behind))
+}
+
 /// Copies the first `len` bytes of `from` to `to`, in whole words and as far as both go.
 pub fn copy(from: &[AtomicU64], to: &[AtomicU64], len: usize) {
     let count = len.div_ceil(WORD).min(from.len()).min(to.len());

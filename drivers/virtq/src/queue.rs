@@ -269,6 +269,14 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
         if used > self.published.wrapping_sub(self.popped) { Err(Broken) } else { Ok(used) }
     }
 
+    /// Asks for no interrupt until [`Self::sleep`], as far as the device can do that.
+    pub fn quiet(&mut self) {
+        if self.event_idx {
+            // As far away as can be.
+            self.used_event.store(self.popped.wrapping_sub(1), Relaxed);
+        }
+    }
+
     /// Asks for an interrupt when the device uses the next chain. `false` if it has used one already, or is broken: then
     /// no interrupt may come.
     pub fn sleep(&mut self) -> bool {

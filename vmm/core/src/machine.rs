@@ -134,6 +134,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// be asked before it goes on.
     pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
         self.run_due();
+        if matches!(exit, Exit::Trap { .. }) {
+            // Perhaps a rest, before which the guest is to have all.
+            self.show_kept();
+        }
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
             Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(vcpu, gpa, Syndrome(esr), regs),
@@ -190,6 +194,22 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             }
             self.settle_virtio(slot);
         }
+    }
+
+    /// Shows the guest what virtio devices keep back.
+    #[inline]
+    fn show_kept(&mut self) {
+        let keeping = self.virtio.as_ref().map_or(0, |devices| devices.keeping());
+        if keeping != 0 {
+            self.virtio_notified(keeping);
+        }
+    }
+
+    /// The time has come that [`Effects::keeps`] is about.
+    pub fn hurry(&mut self) {
+        let kept = self.virtio.as_mut().map_or(0, |devices| devices.hurry());
+        self.virtio_notified(kept);
+        self.effects.keeps = self.virtio.as_ref().is_some_and(|devices| devices.keeping() != 0);
     }
 
     /// The virtio slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
@@ -252,9 +272,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     #[inline]
     #[must_use]
     pub fn has_effects(&self) -> bool {
-        let Effects { timer_acks, console, start, wakes, system, event, notify, released } = &self.effects;
+        let Effects { timer_acks, console, start, wakes, system, event, notify, released, keeps } = &self.effects;
         self.gic.is_dirty()
-            || timer_acks | wakes | notify | released | u8::from(*console) != 0
+            || timer_acks | wakes | notify | released | u8::from(*console | *keeps) != 0
             || start.is_some()
             || system.is_some()
             || event.is_some()
@@ -395,6 +415,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.gic.set_line(map::virtio_intid(slot), changes.line);
         self.effects.notify |= u8::from(changes.notify) << slot;
         self.effects.released |= changes.released;
+        self.effects.keeps |= changes.keeps;
         if let Some(error) = changes.error {
             self.effects.event = Some(Event::Virtio { slot, error });
         }

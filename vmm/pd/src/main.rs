@@ -39,13 +39,16 @@ use vmm_core::device::pl031::Clock;
 use vmm_core::gic::{Injection, Version};
 use vmm_core::life::State;
 use vmm_core::{Exit, Life, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
-use wait::{End, Waits, timer_deadline};
+use wait::{End, Task, Waits, timer_deadline};
 
 /// How often a vCPU that pauses looks again: no rarer than the event stream that Linux asks for, 10 kHz.
 const PAUSES_PER_SECOND: u64 = 20_000;
 
 /// How many seconds a driver may owe an answer before that is told.
 const PATIENCE: u64 = 1;
+
+/// What a device keeps back, because the guest will hardly wait for it, is kept no longer than a millisecond.
+const HURRIES_PER_SECOND: u64 = 1000;
 
 struct Vmm {
     machine: Machine<Ram, Serial>,
@@ -99,8 +102,11 @@ fn init() -> impl Handler {
 impl Vmm {
     fn on_notified(&mut self, channels: ChannelSet) {
         if self.waits.is_timer(channels) {
-            if self.waits.is_time_to_look() {
+            if self.waits.is_time_for(Task::Look) {
                 self.look_after_drivers();
+            }
+            if self.waits.is_time_for(Task::Hurry) {
+                self.machine.hurry();
             }
             let machine = &mut self.machine;
             self.waits.expire(self.life.is_running(), |vcpu, end| end_wait(machine, vcpu, end));
@@ -127,7 +133,7 @@ impl Vmm {
             Resume::Hold => {
                 let pc = self.registers.suspend(true);
                 self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
-                self.waits.look_in(self.patience);
+                self.waits.schedule(Task::Look, self.patience);
             }
             Resume::Block => self.wait(vcpu, timer::NEVER),
             Resume::Pause => {
@@ -169,7 +175,7 @@ impl Vmm {
         // As long as the guest is stopped, these wait.
         let awake = if self.life.is_running() { take(&mut effects.wakes) | take(&mut effects.released) } else { 0 };
         let notify = take(&mut effects.notify);
-        let console = take(&mut effects.console);
+        let (console, keeps) = (take(&mut effects.console), take(&mut effects.keeps));
         if effects.start.is_some() || effects.event.is_some() || effects.system.is_some() {
             self.apply_rare_effects();
         }
@@ -182,8 +188,11 @@ impl Vmm {
         if console {
             self.machine.console().flush();
         }
+        if keeps {
+            self.waits.schedule(Task::Hurry, self.patience / PATIENCE / HURRIES_PER_SECOND);
+        }
         if notify != 0 {
-            self.waits.look_in(self.patience);
+            self.waits.schedule(Task::Look, self.patience);
             for channel in self.virtio.channels(notify) {
                 self.defer(DeferredAction::new_notify(channel));
             }
@@ -270,7 +279,7 @@ impl Vmm {
         }
         self.machine.console().flush();
         if !self.machine.is_quiesced() {
-            self.waits.look_in(self.patience);
+            self.waits.schedule(Task::Look, self.patience);
         }
     }
 

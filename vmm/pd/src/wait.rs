@@ -46,14 +46,23 @@ pub enum End {
     Limit,
 }
 
+/// What is done at some time.
+#[derive(Clone, Copy)]
+pub enum Task {
+    /// Looking after the drivers.
+    Look,
+    /// Showing the guest what its devices keep back.
+    Hurry,
+}
+
 /// All vCPUs that wait, and what the timer PD knows of them.
 pub struct Waits {
     vcpus: [Wait; MAX_VCPUS],
     /// A bit for each of those that wait.
     waiting: u8,
     timer: Option<Channel>,
-    /// When the drivers are to be looked after.
-    look: u64,
+    /// When something is to be done for all of them: see [`Task`].
+    tasks: [u64; 2],
     /// The deadline that the timer PD has. It may be earlier than any vCPU's, since it is not taken back.
     armed: u64,
 }
@@ -61,7 +70,7 @@ pub struct Waits {
 impl Waits {
     /// No vCPU waits; `timer` leads to the timer PD.
     pub fn new(timer: Option<Channel>) -> Self {
-        Self { vcpus: [Wait::NONE; MAX_VCPUS], waiting: 0, timer, look: NEVER, armed: NEVER }
+        Self { vcpus: [Wait::NONE; MAX_VCPUS], waiting: 0, timer, tasks: [NEVER; 2], armed: NEVER }
     }
 
     /// `vcpu` is suspended and to go on at `pc`. Its virtual timer fires at `timer`, and at `limit` it goes on anyway: says
@@ -87,20 +96,22 @@ impl Waits {
         }
     }
 
-    /// The drivers are to be looked after once `ticks` of the system counter have passed, if they are not already.
+    /// `task` is to be done once `ticks` of the system counter have passed, if it is not to be already.
     #[inline]
-    pub fn look_in(&mut self, ticks: u64) {
-        if self.look == NEVER {
-            self.look = counter() + ticks;
-            self.arm(self.look);
+    pub fn schedule(&mut self, task: Task, ticks: u64) {
+        if self.tasks[task as usize] == NEVER {
+            let deadline = counter() + ticks;
+            self.tasks[task as usize] = deadline;
+            self.arm(deadline);
         }
     }
 
-    /// Whether it is time to look after the drivers. `true` counts as done.
-    pub fn is_time_to_look(&mut self) -> bool {
-        let due = self.look <= counter();
+    /// Whether it is time for `task`. `true` counts as done.
+    pub fn is_time_for(&mut self, task: Task) -> bool {
+        let deadline = &mut self.tasks[task as usize];
+        let due = *deadline <= counter();
         if due {
-            self.look = NEVER;
+            *deadline = NEVER;
         }
         due
     }
@@ -133,7 +144,7 @@ impl Waits {
     /// The timer PD has notified: tells of the vCPUs whose wait is to end, if the guest runs.
     pub fn expire(&mut self, runs: bool, mut ended: impl FnMut(VcpuId, End)) {
         self.armed = NEVER;
-        let (now, mut next) = (counter(), self.look);
+        let (now, mut next) = (counter(), self.tasks[0].min(self.tasks[1]));
         for (index, wait) in self.vcpus.iter().enumerate().filter(|_| runs) {
             match (VcpuId::new(index), wait.ended(now)) {
                 (Some(vcpu), Some(end)) => ended(vcpu, end),

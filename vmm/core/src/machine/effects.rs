@@ -29,6 +29,8 @@ pub struct Effects {
     pub notify: u8,
     /// A bit for each vCPU that was held and goes on behind its instruction.
     pub released: u8,
+    /// A virtio device keeps something back that the guest may wait for: [`Machine::hurry`] is due soon.
+    pub keeps: bool,
 }
 
 /// Something that an operator wants to know of.

@@ -91,6 +91,10 @@ impl VirtioDevice for Device {
         model!(self, model => model.overdue())
     }
 
+    fn lazy_queue(&self) -> Option<usize> {
+        model!(self, model => model.lazy_queue())
+    }
+
     fn dropped(&self) -> u64 {
         model!(self, model => model.dropped())
     }

@@ -5,7 +5,7 @@
 
 use super::chain::Chain;
 use super::ring::{Areas, MAX_SIZE, Options, Ring};
-use super::{CONFIG_SIZE, Counts, DeviceError, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
+use super::{CONFIG_SIZE, Counts, DeviceError, KEPT, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
 use crate::memory::GuestMemory;
 
 /// Causes of an interrupt: a bit each, as in `InterruptStatus` (4.2.2) and the ISR (4.1.4.5).
@@ -72,6 +72,8 @@ pub struct Function<D> {
     causes: u8,
     /// The driver has asked for a reset, which waits for what is under way.
     resetting: bool,
+    /// How many kicks are served without keeping anything back.
+    eager: u8,
     /// The guest is paused: what is under way is completed, and nothing more is taken.
     paused: bool,
     /// Another run is due.
@@ -100,6 +102,7 @@ impl<D: VirtioDevice> Function<D> {
             queues: [Queue::RESET; MAX_QUEUES],
             causes: 0,
             resetting: false,
+            eager: 0,
             paused: false,
             again: false,
             config,
@@ -171,7 +174,7 @@ impl<D: VirtioDevice> Function<D> {
         }
         if set(status::DRIVER_OK, self.status) && self.status & status::FEATURES_OK != 0 {
             self.status |= status::DRIVER_OK;
-            self.run(memory, chain);
+            self.run(memory, chain, false);
         }
         // Bits are not cleared but by a reset (2.1.1). A driver that writes back what it knows may miss the device's own.
         let refused = value & !self.status & !status::FEATURES_OK;
@@ -226,8 +229,16 @@ impl<D: VirtioDevice> Function<D> {
         self.overdue && !before
     }
 
+    /// Whether the device or a queue is being reset.
+    pub fn has_resets(&self) -> bool {
+        self.resetting || self.queues.iter().any(|queue| queue.stopping.is_some())
+    }
+
     /// Ends the resets, of the device and of queues, that wait for nothing any more.
     fn finish_resets(&mut self) {
+        if !self.has_resets() {
+            return;
+        }
         if self.resetting && self.is_quiesced() {
             (self.status, self.driver_features, self.resetting) = (0, 0, false);
         }
@@ -324,14 +335,17 @@ impl<D: VirtioDevice> Function<D> {
         Ok(())
     }
 
-    /// Does all there is to do: the driver or the link's other side has notified.
-    pub fn run(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain) {
+    /// Does all there is to do: the driver, if `kicked`, or the link's other side has notified.
+    ///
+    /// What a driver kicks is often followed by more. So the last chains of a lazy queue are then kept back if they would
+    /// interrupt the driver, until the next run: see [`Self::keeps`].
+    pub fn run(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain, kicked: bool) {
         self.again = false;
         let ready = status::DRIVER_OK | status::NEEDS_RESET;
         let active = self.status & ready == status::DRIVER_OK && !self.resetting;
         let done = match (self.link_broken, active) {
             (true, _) => Err(DeviceError::Link),
-            (false, true) => self.run_device(memory, chain),
+            (false, true) => self.run_device(memory, chain, kicked),
             (false, false) => self.device.take_back(),
         };
         match done {
@@ -347,22 +361,43 @@ impl<D: VirtioDevice> Function<D> {
         }
     }
 
-    fn run_device(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain) -> Result<(), DeviceError> {
+    fn run_device(
+        &mut self,
+        memory: &mut impl GuestMemory,
+        chain: &mut Chain,
+        kicked: bool,
+    ) -> Result<(), DeviceError> {
+        let lazy = self.device.lazy_queue().filter(|_| kicked && self.eager == 0);
+        self.eager = self.eager.saturating_sub(kicked.into());
         let rings = self.queues.each_mut().map(|queue| queue.ring.as_mut());
         let limit = if self.paused { 0 } else { RUN_LIMIT };
         let mut queues = Queues::new(memory, chain, rings, limit);
         let done = self.device.run(&mut queues);
         self.again = queues.again;
         // What was done before an error is shown as well.
-        for ring in self.queues.iter_mut().filter_map(|queue| queue.ring.as_mut()) {
+        let rings = self.queues.iter_mut().enumerate();
+        for (index, ring) in rings.filter_map(|(index, queue)| Some((index, queue.ring.as_mut()?))) {
             let (requests, completions) = ring.news();
             self.counts.requests += u64::from(requests);
             self.counts.completions += u64::from(completions);
-            if ring.publish(memory)? {
+            if ring.publish(memory, if lazy == Some(index) { KEPT } else { 0 })? {
                 self.causes |= cause::USED;
             }
         }
         done
+    }
+
+    /// Whether something is kept back, and a run is due soon that shows it.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        let ring = self.device.lazy_queue().and_then(|index| self.queues.get(index)?.ring.as_ref());
+        ring.is_some_and(Ring::keeps)
+    }
+
+    /// What was kept back was followed neither by more nor by a rest, so that the driver may be looking for it: nothing is
+    /// kept back for some time.
+    pub fn hurry(&mut self) {
+        self.eager = u8::MAX;
     }
 
     /// The device cannot go on: the driver learns it (2.1.2).

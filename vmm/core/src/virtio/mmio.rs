@@ -146,6 +146,8 @@ struct Slot {
     config_version: u32,
     /// vCPUs, a bit each, that asked for a reset and wait for its end.
     held: u8,
+    /// More of what is shown may have changed than status and causes of interrupts.
+    changed: bool,
 }
 
 /// The virtio devices of a guest.
@@ -155,6 +157,10 @@ pub struct Slots {
     slots: [Option<Slot>; VIRTIO_SLOTS],
     /// The slots whose devices are to be run once more, a bit each.
     due: u8,
+    /// The slots whose devices keep something back, a bit each.
+    keeping: u8,
+    /// The slots that have been kicked since [`Self::hurry`], a bit each.
+    kicked: u8,
     /// Where chains are copied to.
     chain: Chain,
 }
@@ -177,6 +183,8 @@ pub struct Changes {
     pub notify: bool,
     /// vCPUs, a bit each, that waited for a reset and go on.
     pub released: u8,
+    /// The device keeps something back.
+    pub keeps: bool,
     /// Why the device now needs a reset.
     pub error: Option<DeviceError>,
 }
@@ -185,7 +193,14 @@ impl Slots {
     /// No devices, and no register page.
     #[must_use]
     pub const fn new() -> Self {
-        Self { page: Page(&[]), slots: [const { None }; VIRTIO_SLOTS], due: 0, chain: Chain::new() }
+        Self {
+            page: Page(&[]),
+            slots: [const { None }; VIRTIO_SLOTS],
+            due: 0,
+            keeping: 0,
+            kicked: 0,
+            chain: Chain::new(),
+        }
     }
 
     /// Sets the register page, before any device is attached. It has [`PAGE_WORDS`] words, which are zero and which nobody
@@ -245,7 +260,8 @@ impl Slots {
         }
         if offset == Register::QueueNotify as u64 {
             // Which queue does not matter: a run looks at all.
-            slot.function.run(memory, &mut self.chain);
+            slot.run(memory, &mut self.chain, true);
+            self.kicked |= 1 << index;
             return Some(Written::Done);
         }
         let (register, _) = Register::new(offset)?;
@@ -254,6 +270,7 @@ impl Slots {
             slot.function.acknowledge(acknowledged);
             return Some(Written::Done);
         }
+        slot.changed = true;
         slot.write(memory, &mut self.chain, register, value() as u32).ok()?;
         if register == Register::Status && slot.function.is_resetting() {
             slot.held |= vcpu.bit();
@@ -274,8 +291,22 @@ impl Slots {
     /// The link's other side of the device in slot `index` has notified. [`Self::settle`] is to be asked afterwards.
     pub fn notified(&mut self, memory: &mut impl GuestMemory, index: usize) {
         if let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) {
-            slot.function.run(memory, &mut self.chain);
+            slot.run(memory, &mut self.chain, false);
         }
+    }
+
+    /// The slots whose devices keep something back, a bit each, until they are run: when the guest rests, or soon.
+    #[must_use]
+    pub fn keeping(&self) -> u8 {
+        self.keeping
+    }
+
+    /// The slots whose devices keep something back since this was last asked or longer, a bit each: they are to be run.
+    pub fn hurry(&mut self) -> u8 {
+        let slots = self.keeping & !core::mem::take(&mut self.kicked);
+        let kept = self.slots.iter_mut().enumerate().filter(|(index, _)| slots >> index & 1 != 0);
+        kept.for_each(|(_, slot)| slot.iter_mut().for_each(|slot| slot.function.hurry()));
+        slots
     }
 
     /// The slots whose devices are to be run once more, a bit each, because their last run had its share.
@@ -293,11 +324,14 @@ impl Slots {
         }
         slot.show(page, index);
         self.due = self.due & !(1 << index) | u8::from(slot.function.is_run_due()) << index;
+        let keeps = slot.function.keeps();
+        self.keeping = self.keeping & !(1 << index) | u8::from(keeps) << index;
         let released = if slot.function.is_resetting() { 0 } else { core::mem::take(&mut slot.held) };
         Some(Changes {
             line: slot.function.causes() != 0,
             notify: slot.function.wake_wanted(),
             released,
+            keeps,
             error: slot.function.take_error(),
         })
     }
@@ -361,11 +395,12 @@ impl Lifecycle for Slots {
 
     fn reset(&mut self) {
         let page = self.page;
-        self.due = 0;
+        (self.due, self.keeping) = (0, 0);
         for (index, slot) in self.slots.iter_mut().enumerate().filter_map(|(n, slot)| Some((n, slot.as_mut()?))) {
             slot.function.set_paused(false);
             slot.function.reset();
             (slot.device_features_sel, slot.driver_features_sel, slot.queue_sel, slot.held) = (0, 0, 0, 0);
+            slot.changed = true;
             slot.show(page, index);
         }
     }
@@ -389,7 +424,13 @@ impl Slot {
             shown: [0; CHANGING.len()],
             generation: 0,
             held: 0,
+            changed: true,
         }
+    }
+
+    fn run(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain, kicked: bool) {
+        self.changed |= self.function.has_resets();
+        self.function.run(memory, chain, kicked);
     }
 
     /// Whether there is one cause of an interrupt: a driver acknowledges what it has read (4.2.2.2). If that can only be
@@ -443,24 +484,26 @@ impl Slot {
     /// Writes what has changed but the configuration space.
     fn show(&mut self, page: Page, index: usize) {
         let (function, queue) = (&self.function, self.queue_sel as usize);
-        let features = match self.device_features_sel {
-            0 => function.features() as u32,
-            1 => (function.features() >> 32) as u32,
-            _ => 0,
-        };
-        let now = [
-            function.causes().into(),
-            function.status().into(),
-            function.is_queue_ready(queue).into(),
-            function.is_queue_resetting(queue).into(),
-            function.queue_max(queue).into(),
-            features,
-        ];
-        for ((register, shown), now) in CHANGING.into_iter().zip(&mut self.shown).zip(now) {
-            if *shown != now {
+        let mut show = |place: usize, now: u32| {
+            if let (Some(register), Some(shown)) = (CHANGING.get(place), self.shown.get_mut(place))
+                && *shown != now
+            {
                 *shown = now;
-                page.set(index, register, now);
+                page.set(index, *register, now);
             }
+        };
+        show(0, function.causes().into());
+        show(1, function.status().into());
+        if core::mem::take(&mut self.changed) {
+            show(2, function.is_queue_ready(queue).into());
+            show(3, function.is_queue_resetting(queue).into());
+            show(4, function.queue_max(queue).into());
+            let features = match self.device_features_sel {
+                0 => function.features() as u32,
+                1 => (function.features() >> 32) as u32,
+                _ => 0,
+            };
+            show(5, features);
         }
     }
 

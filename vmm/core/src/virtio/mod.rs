@@ -33,6 +33,8 @@ use ring::{Ring, RingError};
 pub const MAX_QUEUES: usize = 3;
 /// Size of a device's configuration space, in bytes.
 pub const CONFIG_SIZE: usize = 64;
+/// Most chains of a lazy queue that are kept back: with so many, Linux does not ask for an interrupt as long as it sends.
+const KEPT: u16 = 2;
 /// Most chains that are taken in one run of a device.
 pub const RUN_LIMIT: u16 = 2 * ring::MAX_SIZE;
 
@@ -159,6 +161,11 @@ pub trait VirtioDevice {
     /// Whether something is under way in the driver domain that was so already when this was last asked.
     fn overdue(&mut self) -> bool {
         false
+    }
+
+    /// The queue whose chains no driver is in a hurry to get back.
+    fn lazy_queue(&self) -> Option<usize> {
+        None
     }
 
     /// How often the device has dropped what it could not pass on, as a network device may.

@@ -485,6 +485,10 @@ impl VirtioDevice for Net {
         self.link.wake_wanted()
     }
 
+    fn lazy_queue(&self) -> Option<usize> {
+        Some(TRANSMIT)
+    }
+
     fn dropped(&self) -> u64 {
         self.dropped
     }

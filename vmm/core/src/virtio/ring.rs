@@ -268,23 +268,39 @@ impl Ring {
         self.taken.wrapping_sub(self.used)
     }
 
-    /// Shows the driver what was given back: whether it wants an interrupt for that (2.7.7, 2.7.10).
+    /// Shows the driver what was given back: whether it wants an interrupt for that (2.7.7, 2.7.10). If it would, the last
+    /// `keep` chains are not yet shown.
     ///
     /// # Errors
     /// [`RingError`].
-    pub fn publish(&mut self, memory: &mut impl GuestMemory) -> Result<bool, RingError> {
-        if self.used == self.shown {
+    pub fn publish(&mut self, memory: &mut impl GuestMemory, keep: u16) -> Result<bool, RingError> {
+        let (before, mut now) = (self.shown, self.used);
+        if keep > 0 && now != before && self.is_wanted(memory, before, now)? {
+            now = now.wrapping_sub(keep.min(now.wrapping_sub(before)));
+        }
+        if now == before {
             return Ok(false);
         }
-        let before = core::mem::replace(&mut self.shown, self.used);
+        self.shown = now;
         // The buffers and the ring are written before the index.
         fence(Release);
-        memory.store_u16(self.areas.device + 2, self.used).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
+        memory.store_u16(self.areas.device + 2, now).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
         // The index is written before it is asked whether the driver wants to know.
         fence(SeqCst);
+        self.is_wanted(memory, before, now)
+    }
+
+    /// Whether some of what was given back is not yet shown to the driver.
+    #[must_use]
+    pub fn keeps(&self) -> bool {
+        self.used != self.shown
+    }
+
+    /// Whether the driver wants an interrupt when the index goes from `before` to `now`.
+    fn is_wanted(&self, memory: &impl GuestMemory, before: u16, now: u16) -> Result<bool, RingError> {
         let question = self.areas.driver + if self.options.event_index { self.driver_event() } else { 0 };
         let answer = memory.load_u16(question).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
-        Ok(if self.options.event_index { passed(answer, before, self.used) } else { answer & SUPPRESS == 0 })
+        Ok(if self.options.event_index { passed(answer, before, now) } else { answer & SUPPRESS == 0 })
     }
 
     /// Asks the driver to notify of the next chain. True if there is one already, and then no notification may come.

@@ -175,6 +175,12 @@ impl Guest {
         self.write(reg::QUEUE_NOTIFY, queue).unwrap();
     }
 
+    /// Asks for an interrupt once more than `event` chains have come back.
+    pub fn ask(&mut self, queue: usize, event: u16) {
+        let place = QUEUES + queue as u64 * QUEUE_BYTES + 0x1000 + 4 + 2 * u64::from(SIZE);
+        (&mut self.ram[..]).store_u16(place, event).unwrap();
+    }
+
     /// The next used chain: its head and how much was written.
     pub fn used(&mut self, queue: usize) -> Option<(u16, u32)> {
         let base = QUEUES + queue as u64 * QUEUE_BYTES + 0x2000;

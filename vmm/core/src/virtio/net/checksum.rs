@@ -8,22 +8,14 @@ use queue::{AtomicU64, cells};
 /// Completes a checksum: sums the bytes from `start` to `end`, among which are the two at `at` that hold the sum of the
 /// pseudo-header, and stores the result there.
 pub fn complete(buffer: &[AtomicU64], start: usize, end: usize, at: usize) {
-    let mut sum = 0_u64;
-    // Even, so that every piece begins with the first byte of a pair.
-    let mut piece = [0; 128];
-    for from in (start..end).step_by(piece.len()) {
-        let len = piece.len().min(end - from);
-        let bytes = piece.get_mut(..len).unwrap_or(&mut []);
-        cells::read(buffer, from, bytes);
-        let (pairs, rest) = bytes.as_chunks::<2>();
-        sum += pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>();
-        sum += rest.iter().map(|byte| u64::from(*byte) << 8).sum::<u64>();
-    }
+    let mut sum = cells::sum(buffer, start, end);
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
+    // The words are little-endian, and what is odd in them is even from an odd start (RFC 1071, 1 and 2 B).
+    let sum = if start.is_multiple_of(2) { (sum as u16).swap_bytes() } else { sum as u16 };
     // Zero would mean to UDP that there is no checksum; its complement is the same number (RFC 768).
-    let complement = match !(sum as u16) {
+    let complement = match !sum {
         0 => 0xffff,
         other => other,
     };

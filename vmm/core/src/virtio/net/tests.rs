@@ -113,6 +113,7 @@ fn a_payload_is_copied_only_where_the_driver_must_read_it_or_it_is_short() {
         let what = format!("{destination} {len} {cuts:?}");
         if copied {
             assert_eq!(payload_of(&sent).expect(&what), bytes[14..], "{what}");
+            guest.notified();
             assert_eq!(guest.used(TRANSMIT), Some((head, 0)), "{what}: it needs no completion");
             assert!(guest.slots.is_quiesced());
             continue;
@@ -147,6 +148,7 @@ fn a_frame_that_cannot_be_sent_is_dropped_and_counted() {
     for (name, features, header, bytes) in cases {
         let (mut guest, server) = working(INFO, features);
         let head = send(&mut guest, header, &bytes, &[12]);
+        guest.notified();
         assert_eq!((guest.used(TRANSMIT), guest.slots.dropped()), (Some((head, 0)), 1), "{name}");
         assert!(server.next().unwrap().is_none(), "{name}");
     }
@@ -387,4 +389,40 @@ fn frames_that_a_driver_that_starts_again_has_lost_come_back() {
     server.sent(id).unwrap();
     guest.notified();
     assert_eq!([guest.used(TRANSMIT), guest.used(TRANSMIT)], [Some((waiting, 0)), None]);
+}
+
+/// Sends as Linux does, which asks for an interrupt when three quarters of what it has not got back have come: whether one
+/// came, and how many frames are back.
+fn send_as_linux(guest: &mut Guest, server: &mut Server<'static>, sent: u16, back: &mut u16) -> bool {
+    *back += std::iter::from_fn(|| guest.used(TRANSMIT)).count() as u16;
+    guest.ask(TRANSMIT, *back + (sent - *back) * 3 / 4);
+    send(guest, &header(0, 0, 0, 0), &frame(REMOTE, 64), &[]);
+    assert!(server.next().unwrap().is_some());
+    server.release();
+    guest.interrupt() != 0
+}
+
+#[test]
+fn a_guest_that_goes_on_sending_is_not_interrupted() {
+    let (mut guest, mut server) = working(INFO, 0);
+    let mut back = 0;
+    let interrupts = (0..20).filter(|sent| send_as_linux(&mut guest, &mut server, *sent, &mut back)).count();
+    assert_eq!((interrupts, back, guest.changes.keeps, guest.slots.keeping() != 0), (0, 17, true, true));
+    // At a rest it gets the others.
+    guest.notified();
+    assert_eq!((guest.interrupt(), std::iter::from_fn(|| guest.used(TRANSMIT)).count()), (1, 3));
+    assert!(!guest.changes.keeps);
+}
+
+#[test]
+fn what_is_kept_back_comes_soon_and_then_at_once() {
+    let (mut guest, mut server) = working(INFO, 0);
+    let mut back = 0;
+    assert!(!send_as_linux(&mut guest, &mut server, 0, &mut back));
+    assert_eq!(guest.slots.hurry(), 0, "it has just been kicked");
+    assert_eq!(guest.slots.hurry(), guest.slots.keeping());
+    guest.notified();
+    assert_eq!((guest.interrupt(), guest.slots.keeping()), (1, 0));
+    assert!((1..256).all(|sent| send_as_linux(&mut guest, &mut server, sent, &mut back)), "the guest waits for each");
+    assert!(!send_as_linux(&mut guest, &mut server, 256, &mut back));
 }
