@@ -107,14 +107,13 @@ impl Tcb {
         let reply = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [flags, count as u64, 0, 0]);
         reply.info.into_result()?;
         match registers {
-            // The most frequent, without loops.
-            [pc] => *pc = reply.words[0],
-            [a, b, c, d] => [*a, *b, *c, *d] = reply.words,
-            _ => {
-                for (index, register) in registers.iter_mut().enumerate() {
-                    *register = reply.words.get(index).copied().unwrap_or_else(|| get_mr(index));
+            [a, b, c, d, rest @ ..] => {
+                [*a, *b, *c, *d] = reply.words;
+                for (index, register) in rest.iter_mut().enumerate() {
+                    *register = get_mr(4 + index);
                 }
             }
+            few => few.iter_mut().zip(reply.words).for_each(|(register, word)| *register = word),
         }
         Ok(())
     }

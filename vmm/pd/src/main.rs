@@ -226,6 +226,7 @@ impl Vmm {
     }
 
     /// Does `action` to `vcpu` before that runs on.
+    #[inline]
     fn settle(&mut self, vcpu: Vcpu, action: DeferredAction) {
         if self.remote >> vcpu.index() & 1 == 0 {
             // This PD runs above its vCPUs, and so up to the next receive.
@@ -236,6 +237,7 @@ impl Vmm {
     }
 
     /// Lets `action` wait for the next receive, where it costs least. One can.
+    #[inline]
     fn defer(&mut self, action: DeferredAction) {
         if let Some(earlier) = self.deferred.replace(action) {
             earlier.perform();

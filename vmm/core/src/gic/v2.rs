@@ -5,8 +5,8 @@
 
 use super::banks::{Banked, IIDR, Place, bytes, load, merge, store, written};
 use super::{BANKS, Gic, IntId};
-use crate::VcpuId;
 use crate::exit::Width;
+use crate::{MAX_VCPUS, VcpuId};
 
 /// Identification registers 0xfd0 to 0xffc: the bytes of a controller of architecture version 2 (`ICPIDR2`) by Arm.
 const IDENTIFICATION: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0, 0x0d, 0xf0, 0x05, 0xb1];
@@ -150,13 +150,12 @@ impl Gic {
             _ => return,
         };
         let intid = IntId((value & 0xf) as u8);
-        for (i, cpu) in self.cpus.iter_mut().enumerate() {
-            if targets >> i & 1 != 0 {
-                if let Some(senders) = cpu.senders.get_mut(intid.index()) {
-                    *senders |= sender.bit();
-                }
-                cpu.private.latch |= intid.bit();
-            }
+        let mut rest = targets;
+        while rest != 0 {
+            let cpu = &mut self.cpus[rest.trailing_zeros() as usize % MAX_VCPUS];
+            rest &= rest - 1;
+            cpu.senders[intid.index() % 16] |= sender.bit();
+            cpu.private.latch |= intid.bit();
         }
     }
 }
