@@ -3,6 +3,7 @@
 
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
+use crate::driver_tests::driver_faults;
 use crate::life_tests::{crash, linux_reboot, soak_reboot};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
@@ -53,6 +54,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-log", run: linux_log },
     Test { name: "linux-smp", run: linux_smp },
     Test { name: "linux-disk", run: linux_disk },
+    Test { name: "driver-faults", run: driver_faults },
     Test { name: "linux-disk-faults", run: linux_disk_faults },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },

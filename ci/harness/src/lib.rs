@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod boot_tests;
+mod driver_tests;
 mod life_tests;
 pub mod machine;
 pub mod peer;

@@ -5,6 +5,7 @@
 
 use config::Link;
 use core::fmt;
+use queue::monitor::{Request, State};
 use queue::serial::Client;
 use sel4_microkit::{Channel, debug_println, pd_name};
 
@@ -21,6 +22,18 @@ impl Log {
         // SAFETY: the caller promises it.
         let client = Client::new(unsafe { crate::words(link.queues) }).ok();
         Self(client.zip(crate::channel(link.channel)))
+    }
+
+    /// Tells the monitor in the serial PD what this PD is.
+    pub fn set_state(&mut self, state: State) {
+        if let Some((client, _)) = &mut self.0 {
+            client.set_state(state);
+        }
+    }
+
+    /// What the monitor asks for, which notifies when it does.
+    pub fn request(&mut self) -> Option<Request> {
+        self.0.as_mut().and_then(|(client, _)| client.request())
     }
 
     /// Sends a line.

@@ -16,7 +16,7 @@ pub enum Request {
     Pause = 1,
     /// Let it go on.
     Resume = 2,
-    /// Start it anew from its images.
+    /// Start it anew from its images. Of a supervisor, start its drivers again.
     Reset = 3,
     /// Turn it off.
     Off = 4,
@@ -59,12 +59,29 @@ pub enum State {
     Halted = 6,
     /// It is off.
     Off = 7,
+    /// The client has no guest but drivers, which it starts again.
+    Supervises = 8,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 8] =
-        [Self::None, Self::Waits, Self::Runs, Self::Stops, Self::Starts, Self::Paused, Self::Halted, Self::Off];
+    pub const ALL: [Self; 9] = [
+        Self::None,
+        Self::Waits,
+        Self::Runs,
+        Self::Stops,
+        Self::Starts,
+        Self::Paused,
+        Self::Halted,
+        Self::Off,
+        Self::Supervises,
+    ];
+
+    /// Whether it is that of a guest.
+    #[must_use]
+    pub fn is_guest(self) -> bool {
+        !matches!(self, Self::None | Self::Supervises)
+    }
 
     /// The state that a client's word means; none if the client wrote something else.
     pub(crate) fn from_bits(bits: u64) -> Self {

@@ -390,7 +390,7 @@ impl<'a> Server<'a> {
             taken: layout.taken,
             // A request of an earlier server may still be in its word, and the next must differ.
             last_request: layout.request.load(Relaxed),
-            told: 0,
+            told: layout.lost.load(Relaxed),
             line: Line::EMPTY,
             words: 0,
             typed: false,

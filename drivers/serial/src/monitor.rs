@@ -24,6 +24,7 @@ pub(crate) fn describe(state: State) -> &'static str {
         State::Paused => "is paused",
         State::Halted => "is halted",
         State::Off => "is off",
+        State::Supervises => "starts drivers again",
     }
 }
 
@@ -34,11 +35,11 @@ pub(crate) fn is_news(before: State, now: State) -> bool {
 
 /// Why `request` makes no sense in `state`, behind what [`describe`] says of that.
 pub(crate) fn refusal(request: Request, state: State) -> Option<[&'static str; 2]> {
-    use State::{Halted, None, Off, Paused, Runs, Starts, Stops, Waits};
+    use State::{Halted, None, Off, Paused, Runs, Starts, Stops, Supervises, Waits};
     let (verb, legal): (_, &[State]) = match request {
         Request::Pause => ("paused", &[Runs]),
         Request::Resume => ("resumed", &[Paused]),
-        Request::Reset => ("reset", &[Runs, Stops, Paused, Halted, Off]),
+        Request::Reset => ("reset", &[Runs, Stops, Paused, Halted, Off, Supervises]),
         Request::Off => ("turned off", &[Runs, Stops, Paused, Halted]),
         Request::Counters | Request::Registers | Request::Trace => {
             ("inspected", &[Waits, Runs, Stops, Starts, Paused, Halted, Off])
@@ -51,6 +52,7 @@ pub(crate) fn refusal(request: Request, state: State) -> Option<[&'static str; 2
         Runs => "Ctrl-] p pauses it",
         Paused => "Ctrl-] r resumes it",
         Halted | Off => "Ctrl-] R starts it anew",
+        Supervises => "Ctrl-] R starts its drivers again",
     };
     (!legal.contains(&state)).then_some([verb, remedy])
 }
@@ -107,18 +109,18 @@ mod tests {
 
     #[test]
     fn each_request_is_legal_in_some_states_and_refused_with_a_remedy_in_the_others() {
-        use State::{Halted, None, Off, Paused, Runs, Starts, Stops, Waits};
+        use State::{Halted, Off, Paused, Runs, Starts, Stops, Supervises, Waits};
         let all = [Waits, Runs, Stops, Starts, Paused, Halted, Off];
         for (request, legal) in [
             (Request::Pause, &[Runs][..]),
             (Request::Resume, &[Paused]),
-            (Request::Reset, &[Runs, Stops, Paused, Halted, Off]),
+            (Request::Reset, &[Runs, Stops, Paused, Halted, Off, Supervises]),
             (Request::Off, &[Runs, Stops, Paused, Halted]),
             (Request::Counters, &all),
             (Request::Registers, &all),
             (Request::Trace, &all),
         ] {
-            for state in all.into_iter().chain([None]) {
+            for state in State::ALL {
                 assert_eq!(refusal(request, state).is_none(), legal.contains(&state), "{request:?} {state:?}");
             }
         }

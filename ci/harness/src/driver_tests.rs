@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: BSD-2-Clause
+// Copyright 2026 The seL4 Rust VMM authors
+
+//! The boot tests of drivers that fault.
+
+use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
+use crate::peer::{Disk, Host, numbers, sha256};
+use anyhow::{Result, ensure};
+
+/// How many drivers are in the supervisor of `system.xml`.
+const DRIVERS: usize = 4;
+/// How often the drivers are made to fault.
+const FAULTS: usize = 20;
+/// The last number in a file that the guest writes again and again.
+const WRITTEN: u32 = 100_000;
+/// The last number of what the host sends.
+const SENT: u32 = 500_000;
+
+/// All drivers fault, many times, while the guest writes to its disk, reads from it and receives from the network: nothing
+/// arrives wrong, no request fails, and the guest runs on.
+pub fn driver_faults(setup: &Setup) -> Result<()> {
+    let disk = Disk::copy(&setup.disk, setup.disk_of("driver-faults")?)?;
+    let host = Host::listen(numbers(SENT))?;
+    let mut machine = setup.start("driver-faults", setup.command(None, Some(&disk))?)?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    at_prompt(&mut machine, PROMPT, "mount -t ext4 /dev/vda /mnt; echo mount $?", "^mount 0$")?;
+    let interface = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; echo up $?";
+    at_prompt(&mut machine, PROMPT, interface, "^up 0$")?;
+    machine.send(&format!("nc 10.0.2.2 {} </dev/null | sha256sum >/tmp/net &", host.port))?;
+    machine.expect("the shell's prompt", PROMPT, ANSWER)?;
+    machine.send(&format!(
+        "while [ ! -e /tmp/stop ]; do seq 1 {WRITTEN} >/mnt/written; sync; echo 3 >/proc/sys/vm/drop_caches; \
+         sha256sum /mnt/known /mnt/written; done >/tmp/disk 2>&1 &"
+    ))?;
+    machine.expect("the shell's prompt", PROMPT, ANSWER)?;
+
+    machine.send_bytes(b"\x1dl")?;
+    let found = machine.expect("the supervisor in the list", "^-- ([0-9]) supervisor starts drivers again$", ANSWER)?;
+    for n in 1..=FAULTS {
+        machine.send_bytes(format!("\x1d{}\x1dR", found[1]).as_bytes())?;
+        for driver in 1..=DRIVERS {
+            let line = r"^supervisor\| [a-z]+: VmFault \{ ip: 0, .*; it was started again$";
+            machine.expect(&format!("fault {n} of driver {driver} of {DRIVERS}"), line, ANSWER)?;
+        }
+    }
+
+    // The serial driver began with the focus on its first client, the guest.
+    machine.send("touch /tmp/stop; wait")?;
+    for (file, last) in [("known", 200_000), ("written", WRITTEN)] {
+        let sums = format!("grep {file} /tmp/disk | sort -u; echo that is all");
+        machine.send(&sums)?;
+        let sum = format!("^{}  /mnt/{file}$", sha256(&numbers(last))?);
+        machine.expect(&format!("the checksum of {file}"), &sum, BOOT)?;
+        machine.expect("no other one", "^that is all$", ANSWER)?;
+    }
+    expect_sum(&mut machine, PROMPT, "cat /tmp/net", &numbers(SENT))?;
+    at_prompt(&mut machine, PROMPT, "echo errors $(dmesg | grep -c 'I/O error')", "^errors 0$")?;
+    at_prompt(&mut machine, PROMPT, "umount /mnt; echo unmount $?", "^unmount 0$")?;
+    machine.send("poweroff -f")?;
+    machine.expect_exit(0, BOOT)?;
+    let text = machine.transcript().text();
+    ensure!(text.matches("init: uptime").count() == 1, "the guest was restarted");
+    disk.expect_file(None, "written", &numbers(WRITTEN))
+}
