@@ -27,6 +27,7 @@ else
 OUT := build/$(BOARD)/$(CONFIG)
 IMAGE := loader.img
 endif
+KERNEL_CONFIG = $(MICROKIT_SDK)/board/$(BOARD)/$(CONFIG)/include/kernel/gen_config.json
 export MICROKIT_SDK
 export MICROKIT_BOARD := $(BOARD)
 export MICROKIT_CONFIG := $(CONFIG)
@@ -139,7 +140,8 @@ $(OUT)/programs: sdk FORCE
 # $(1): the directory; $(2): the system's file. An image is packed again only if something in it changed.
 define image
 $(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
-	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --search-path build --search-path $(OUT) --output $(1) $(2)
+	@$(TOOL) --board-dtd board/$(BOARD)/board.dtd --kernel-config $(KERNEL_CONFIG) --search-path build \
+	    --search-path $(OUT) --output $(1) $(2)
 	@if [ ! -e $$@ ] || [ -n "$$$$(find $(1)/system.xml $(1)/config $(OUT)/*.elf build/guests -newer $$@ -print -quit)" ]; then \
 	    echo "packing $$@"; \
 	    "$(MICROKIT_SDK)/bin/microkit" $(1)/system.xml --board $(BOARD) --config $(CONFIG) \

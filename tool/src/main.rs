@@ -30,7 +30,7 @@ mod vmm;
 
 use clap::{Args, Parser, Subcommand};
 use image::SearchPath;
-use problem::Report;
+use problem::{Problem, Report};
 use source::Sources;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +58,9 @@ struct Expand {
     /// Where `prefill_path` is looked for; may be given more than once, first match wins, the current directory is last
     #[arg(long, value_name = "DIR")]
     search_path: Vec<PathBuf>,
+    /// The kernel's include/kernel/gen_config.json in the SDK, which says how many cores there are; without it, any will do
+    #[arg(long, value_name = "FILE")]
+    kernel_config: Option<PathBuf>,
     /// Where to write system.xml, config/PD.bin and images/REGION (kernels that were compressed); it has to be in the
     /// Microkit tool's search path
     #[arg(long, value_name = "DIR")]
@@ -110,6 +113,16 @@ fn expand(args: Expand, report: &mut Report) {
         }
     };
     let system = system::System::read(&document, &sources, report);
+    match args.kernel_config.map(|path| sdk::cpus(&path)).transpose() {
+        Ok(count) => {
+            for (at, cpu) in &system.cpus {
+                if let Some(count) = count.filter(|count| cpu >= count) {
+                    report.add(sources.place(*at), Problem::CpuMissing { cpu: *cpu, count });
+                }
+            }
+        }
+        Err(problem) => report.add_bare(problem),
+    }
     let files = SearchPath(args.search_path.into_iter().chain([PathBuf::from(".")]).collect());
     let products = check::check(&system, &sources, &files, report);
     if report.is_empty() {

@@ -70,6 +70,10 @@ pub enum Problem {
     NumberSyntax { attribute: &'static str, value: String },
     #[error("`{attribute}=\"{value}\"` is not a plain decimal number; remedy: Microkit takes nothing but digits here")]
     DecimalSyntax { attribute: &'static str, value: String },
+    #[error(
+        "no cpu {cpu}, as this CONFIG has {count}; remedy: number cores from 0, or set CONFIG to smp-debug or smp-release"
+    )]
+    CpuMissing { cpu: u64, count: u64 },
 
     // Processing instructions.
     #[error("unknown instruction `<?{target} …?>`; remedy: use `<?vmm …?>` or `<?driver …?>`")]

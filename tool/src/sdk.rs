@@ -43,6 +43,18 @@ pub fn check(sdk: &Path, board: &str, config: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// How many cores the kernel with this `gen_config.json` runs on.
+///
+/// # Errors
+/// [`Problem::Unreadable`].
+pub fn cpus(kernel_config: &Path) -> Result<u64, Problem> {
+    let unreadable = |why| Problem::Unreadable { path: kernel_config.display().to_string(), why };
+    let text = fs::read_to_string(kernel_config).map_err(|error| unreadable(error.to_string()))?;
+    let config: serde_json::Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let count = config.get("MAX_NUM_NODES").and_then(|nodes| nodes.as_str()?.parse().ok());
+    count.ok_or_else(|| unreadable("it has no MAX_NUM_NODES".to_owned()))
+}
+
 fn directories(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir());
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();

@@ -98,6 +98,8 @@ pub struct System {
     pub regions: Vec<Region>,
     pub domains: Vec<Domain>,
     pub channels: Vec<Channel>,
+    /// Every `cpu` of a PD or a vCPU.
+    pub cpus: Vec<(At, u64)>,
 }
 
 impl System {
@@ -107,6 +109,9 @@ impl System {
         let mut system = Self::default();
         for node in document.root_element().descendants() {
             if node.is_element() {
+                if let Some(cpu) = node.attribute("cpu").and_then(number) {
+                    system.cpus.push((At::node(&node), cpu));
+                }
                 match node.tag_name().name() {
                     "memory_region" => system.regions.push(reader.region(node)),
                     "protection_domain" => system.domains.push(reader.domain(node)),
