@@ -11,7 +11,7 @@ SYSTEM ?= system.xml#  the system to build
 DISK ?= build/disk.img#  the image of the disk of `make run`; by default a small file system, which keeps what is written
 QEMU ?= qemu-system-aarch64#  the emulator
 MICROKIT_SDK ?= $(or $(wildcard $(HOME)/microkit-sdk-2.3.0),$(DEVSDK))#  the seL4 Microkit SDK 2.3.0, or devsdk
-CONFIGS ?= debug release#  the configurations that `make test` boots
+CONFIGS ?= debug release smp-release#  the configurations that `make test` boots; smp-… where the SDK has it and this machine 4 cores
 TEST ?=#  the boot tests to run, if not all
 
 DEVSDK := $(CURDIR)/build/devsdk/microkit-sdk-devsdk
@@ -42,6 +42,10 @@ PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/bench/initramfs.cpio
 TESTS := $(wildcard ci/systems/*.xml systems/*.xml)
+# With several cores, only what needs them, and what is named.
+ifneq ($(filter smp-%,$(CONFIG)),)
+TESTS := $(wildcard ci/systems/smp/*.xml) $(filter $(TEST:%=ci/systems/%.xml),$(TESTS))
+endif
 
 .DELETE_ON_ERROR:
 .PHONY: all run list test soak bench clean help setup images lint host-test boot-test conformance sdk FORCE
@@ -54,7 +58,13 @@ run: $(OUT)/$(IMAGE) $(HARNESS) $(DISK) ## boot it on QEMU; Ctrl-C or Ctrl-A x e
 test: lint host-test ## check formatting, lint, run the host's tests, and boot the test systems on devsdk and on the SDK
 	@for sdk in $(sort $(DEVSDK) $(MICROKIT_SDK)); do \
 	    $(MAKE) --no-print-directory conformance MICROKIT_SDK=$$sdk || exit; \
-	    for config in $(CONFIGS); do $(MAKE) --no-print-directory boot-test MICROKIT_SDK=$$sdk CONFIG=$$config || exit; done; \
+	    for config in $(CONFIGS); do \
+	        case $$config in smp-*) \
+	            [ -d "$$sdk/board/$(BOARD)/$$config" ] || continue; \
+	            [ $$(nproc) -ge 4 ] || { echo "$$config not booted: its kernel's cores wait for each other, and 4 are needed here"; continue; } ;; \
+	        esac; \
+	        $(MAKE) --no-print-directory boot-test MICROKIT_SDK=$$sdk CONFIG=$$config || exit; \
+	    done; \
 	done
 
 BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits idle) $(OUT)/bench-io/$(IMAGE)

@@ -53,6 +53,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-shell", run: linux_shell },
     Test { name: "linux-log", run: linux_log },
     Test { name: "linux-smp", run: linux_smp },
+    Test { name: "linux-eight", run: linux_eight },
     Test { name: "linux-disk", run: linux_disk },
     Test { name: "driver-faults", run: driver_faults },
     Test { name: "linux-disk-faults", run: linux_disk_faults },
@@ -70,6 +71,9 @@ const TESTS: &[Test] = &[
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
 ];
+
+/// Those of the configurations `smp-…`, whose kernel is for several cores.
+const CORES: &[Test] = &[Test { name: "linux-cores", run: linux_cores }];
 
 /// Those that take long.
 const SOAK: &[Test] = &[Test { name: "soak-reboot", run: soak_reboot }];
@@ -98,19 +102,27 @@ pub struct Count {
 
 /// The names of all tests.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TESTS.iter().chain(SOAK).map(|test| test.name)
+    TESTS.iter().chain(SOAK).chain(CORES).map(|test| test.name)
 }
 
-/// Runs the tests with these names, or all, or if `soak` those that take long, and prints a line for each and a closing line.
+/// Runs the tests with these names, or all that are for the configuration, or if `soak` those that take long, and prints a line
+/// for each and a closing line.
 pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     if let Some(unknown) = chosen.iter().find(|name| !names().any(|known| known == name.as_str())) {
         bail!("no boot test {unknown}: there are {}", names().collect::<Vec<_>>().join(", "));
     }
     let mut count = Count::default();
-    let all = if soak { SOAK } else { TESTS };
+    let all = match soak {
+        true => SOAK,
+        false if setup.config.starts_with("smp-") => CORES,
+        false => TESTS,
+    };
     let is_chosen = |test: &&Test| chosen.iter().any(|name| name == test.name);
-    let tests: Vec<&Test> =
-        if chosen.is_empty() { all.iter().collect() } else { TESTS.iter().chain(SOAK).filter(is_chosen).collect() };
+    let tests: Vec<&Test> = if chosen.is_empty() {
+        all.iter().collect()
+    } else {
+        TESTS.iter().chain(SOAK).chain(CORES).filter(is_chosen).collect()
+    };
     for test in tests {
         let start = Instant::now();
         let result = (test.run)(setup);
@@ -201,7 +213,7 @@ fn probe_bare(setup: &Setup) -> Result<()> {
 /// With several CPUs, of which QEMU has as many as `ci/systems/probe-smp.xml`.
 fn probe_smp_bare(setup: &Setup) -> Result<()> {
     let mut command = setup.qemu.bare(&setup.probe);
-    command.args(["-smp", "4"]);
+    command.args(["-smp", "8"]);
     compare(Machine::start(command, &setup.log("probe-smp-bare"), &setup.stop)?, EXPECTED_SMP)
 }
 
@@ -485,14 +497,24 @@ pub(crate) fn focus(machine: &mut Machine, n: usize) -> Result<()> {
 
 /// Four vCPUs under load, of which three are in turn taken off line and put back, fifty times in all.
 fn linux_smp(setup: &Setup) -> Result<()> {
-    go_off_and_on(setup.boot("linux-smp", Some("linux-smp"))?, 4, 50)
+    go_off_and_on(setup.boot("linux-smp", Some("linux-smp"))?, 4, 4, 50)
 }
 
-/// Puts load on the guest's `cpus` CPUs, and takes all but the first in turn off line and back, `times` in all.
-fn go_off_and_on(mut machine: Machine, cpus: usize, times: usize) -> Result<()> {
+/// The same with as many vCPUs as a guest can have.
+fn linux_eight(setup: &Setup) -> Result<()> {
+    go_off_and_on(setup.boot("linux-eight", Some("linux-eight"))?, 8, 8, 14)
+}
+
+/// Four, each on a core of its own, and load for one only: an emulator may have fewer cores than the board.
+fn linux_cores(setup: &Setup) -> Result<()> {
+    go_off_and_on(setup.boot("linux-cores", Some("linux-cores"))?, 4, 1, 50)
+}
+
+/// Puts load on `loaded` of the guest's `cpus` CPUs, and takes all but the first in turn off line and back, `times` in all.
+fn go_off_and_on(mut machine: Machine, cpus: usize, loaded: usize, times: usize) -> Result<()> {
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
     at_prompt(&mut machine, PROMPT, "cat /sys/devices/system/cpu/online", &format!("^0-{}$", cpus - 1))?;
-    machine.send(&format!("for i in $(seq {cpus}); do while :; do :; done & done"))?;
+    machine.send(&format!("for i in $(seq {loaded}); do while :; do :; done & done"))?;
     machine.expect("the prompt again", PROMPT, ANSWER)?;
     machine.send("line() { echo $2 >/sys/devices/system/cpu/cpu$1/online || bad=$((bad+1)); }")?;
     machine.expect("the prompt again", PROMPT, ANSWER)?;
