@@ -246,7 +246,7 @@ impl Vmm {
         for vcpu in self.vcpus().map(|vcpu| Vcpu::new(vcpu.index())) {
             // As in `freeze`.
             let _ = vcpu.write_reg(VcpuReg::Cntvoff, self.stopped.offset);
-            if self.remote >> vcpu.index() & 1 != 0 {
+            if self.registers.is_remote(vcpu) {
                 // It may have faulted between the last receive and its suspension.
                 let _ = vcpu.ack_vppi(map::VTIMER_INTID.id().into());
             }

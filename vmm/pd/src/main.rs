@@ -54,8 +54,6 @@ struct Vmm {
     machine: Machine<Ram, Serial>,
     registers: Registers,
     vcpus: usize,
-    /// A bit for each vCPU on another core.
-    remote: u32,
     waits: Waits,
     /// How long a driver may owe an answer before that is told, in ticks of the system counter.
     patience: u64,
@@ -81,9 +79,8 @@ fn init() -> impl Handler {
     };
     let mut vmm = Vmm {
         machine: Machine::new(Ram::new(config.ram), vcpus, gic, Serial::new(config), clock),
-        registers: Registers::new(),
+        registers: Registers::new(config.remote),
         vcpus,
-        remote: config.remote,
         waits: Waits::new(pd::channel(config.timer)),
         patience: clock.frequency * PATIENCE,
         power: Power::new(pd::channel(config.power)),
@@ -128,7 +125,10 @@ impl Vmm {
     fn on_exit(&mut self, vcpu: VcpuId, fault: Fault) -> Resume {
         self.registers.begin(Vcpu::new(vcpu.index()));
         let exit = decode(fault, &mut self.registers);
-        let resume = self.machine.exit(vcpu, exit, &mut self.registers);
+        let mut resume = self.machine.exit(vcpu, exit, &mut self.registers);
+        if self.registers.take_missed() {
+            resume = self.halt_remote(vcpu);
+        }
         match resume {
             Resume::Hold => {
                 let pc = self.registers.suspend(true);
@@ -144,6 +144,17 @@ impl Vmm {
         }
         self.apply_effects();
         resume
+    }
+
+    /// Ends the guest, of which `vcpu` needs an exception that goes through registers of another core.
+    #[cold]
+    fn halt_remote(&mut self, vcpu: VcpuId) -> Resume {
+        let index = vcpu.index();
+        self.log(
+            LogLevel::Error,
+            format_args!("vCPU {index} needs an exception that cannot reach its core; remedy: remove its `cpu`"),
+        );
+        self.machine.exit(vcpu, Exit::Fatal, &mut self.registers)
     }
 
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
@@ -228,7 +239,7 @@ impl Vmm {
     /// Does `action` to `vcpu` before that runs on.
     #[inline]
     fn settle(&mut self, vcpu: Vcpu, action: DeferredAction) {
-        if self.remote >> vcpu.index() & 1 == 0 {
+        if !self.registers.is_remote(vcpu) {
             // This PD runs above its vCPUs, and so up to the next receive.
             self.defer(action);
         } else {

@@ -22,12 +22,37 @@ pub struct Registers {
     pc_known: bool,
     /// How many of `words` are to be stored.
     changed: usize,
+    /// A bit for each vCPU on another core.
+    remote: u32,
+    /// A system register was asked for that is in another core.
+    missed: bool,
 }
 
 impl Registers {
-    /// No vCPU's yet.
-    pub const fn new() -> Self {
-        Self { vcpu: Vcpu::new(0), words: [0; REGISTER_COUNT], known: 0, pc_known: false, changed: 0 }
+    /// No vCPU's yet. Those in `remote`, a bit each, are on another core.
+    pub const fn new(remote: u32) -> Self {
+        let words = [0; REGISTER_COUNT];
+        Self { vcpu: Vcpu::new(0), words, known: 0, pc_known: false, changed: 0, remote, missed: false }
+    }
+
+    /// Whether `vcpu` is on another core.
+    pub fn is_remote(&self, vcpu: Vcpu) -> bool {
+        self.remote >> vcpu.index() & 1 != 0
+    }
+
+    /// Whether the machine asked for a system register that cannot be had from here, so that what it did is void. Asking
+    /// clears it.
+    #[inline(always)]
+    pub fn take_missed(&mut self) -> bool {
+        self.missed && core::mem::take(&mut self.missed)
+    }
+
+    /// Whether the kernel has `register`. Of a vCPU on another core it has those that it saves whenever the vCPU stops; the
+    /// others stay in that core until another vCPU needs it.
+    fn has(&mut self, register: VcpuReg) -> bool {
+        let has = !self.is_remote(self.vcpu) || register == VcpuReg::Sctlr;
+        self.missed |= !has;
+        has
     }
 
     /// From now on those of `vcpu`, which has exited.
@@ -152,14 +177,18 @@ impl Registers {
 
     #[cold]
     fn get_system(&mut self, register: SysReg) -> u64 {
+        let register = system(register);
         // Cannot fail: the vCPU exists.
-        self.vcpu.read_reg(system(register)).unwrap_or(0)
+        if self.has(register) { self.vcpu.read_reg(register).unwrap_or(0) } else { 0 }
     }
 
     #[cold]
     fn set_system(&mut self, register: SysReg, value: u64) {
-        // Cannot fail: the vCPU exists.
-        self.vcpu.write_reg(system(register), value).unwrap_or(());
+        let register = system(register);
+        if self.has(register) {
+            // Cannot fail: the vCPU exists.
+            self.vcpu.write_reg(register, value).unwrap_or(());
+        }
     }
 }
 
