@@ -184,7 +184,7 @@ host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 
 boot-test soak: images build/tests/disk.img
 boot-test: ## boot the test systems, or those named by TEST, with one SDK and CONFIG
-soak: ## the same with the tests that take long: a hundred restarts
+soak: ## the same with the tests that take long: a hundred restarts, thirty pauses
 boot-test soak:
 	$(HARNESS) test $(if $(filter soak,$@),--soak) --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
 	    --probe build/guests/probe/Image --disk build/tests/disk.img --logs $(OUT)/logs $(TEST)

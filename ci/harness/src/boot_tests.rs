@@ -4,7 +4,7 @@
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
 use crate::driver_tests::driver_faults;
-use crate::life_tests::{crash, linux_reboot, soak_reboot};
+use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
@@ -61,6 +61,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-rng", run: linux_rng },
     Test { name: "linux-console", run: linux_console },
     Test { name: "linux-reboot", run: linux_reboot },
+    Test { name: "linux-pause", run: linux_pause },
     Test { name: "crash", run: crash },
     Test { name: "two-guests", run: two_guests },
     Test { name: "monitor", run: monitor },
@@ -76,7 +77,7 @@ const TESTS: &[Test] = &[
 const CORES: &[Test] = &[Test { name: "linux-cores", run: linux_cores }];
 
 /// Those that take long.
-const SOAK: &[Test] = &[Test { name: "soak-reboot", run: soak_reboot }];
+const SOAK: &[Test] = &[Test { name: "soak-reboot", run: soak_reboot }, Test { name: "soak-pause", run: soak_pause }];
 
 /// What the probe prints on bare QEMU.
 const EXPECTED: &str = include_str!("../../../guests/probe/expected.txt");

@@ -5,12 +5,18 @@
 
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
 use crate::machine::Machine;
-use crate::peer::{Disk, numbers};
+use crate::peer::{Disk, Host, numbers, sha256};
 use crate::qemu::COUNTED;
 use anyhow::{Context, Result, ensure};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// A restarted guest takes at most this much longer to /init than after power-on.
 const SLOWER: f64 = 1.01;
+
+/// How long a guest runs between pauses, and how long it is paused.
+const RUNS: Duration = Duration::from_millis(300);
+const RESTS: Duration = Duration::from_millis(500);
 
 /// A few restarts, for each run of the tests.
 pub fn linux_reboot(setup: &Setup) -> Result<()> {
@@ -49,6 +55,71 @@ fn seconds_to_init(machine: &mut Machine) -> Result<f64> {
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
     let found = at_prompt(machine, PROMPT, "dmesg | grep 'Run /init'", r"^\[ *([0-9.]+)\] Run /init")?;
     found[1].parse().context("the time of /init")
+}
+
+/// A few pauses, for each run of the tests.
+pub fn linux_pause(setup: &Setup) -> Result<()> {
+    pause(setup, "linux-pause", 5)
+}
+
+/// Thirty pauses.
+pub fn soak_pause(setup: &Setup) -> Result<()> {
+    pause(setup, "soak-pause", 30)
+}
+
+/// A guest that is paused and resumed while it reads its disk, writes to it, and exchanges data with a host notices nothing:
+/// all data are right, and its clock has not counted the pauses.
+fn pause(setup: &Setup, test: &str, count: u32) -> Result<()> {
+    let disk = Disk::copy(&setup.disk, setup.disk_of(test)?)?;
+    let sent = numbers(1_000_000).repeat(count as usize);
+    let (sent_sum, known_sum) = (sha256(&sent)?, sha256(&numbers(200_000))?);
+    let host = Host::listen(sent)?;
+    let mut machine = setup.boot_with(test, None, Some(&disk))?;
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    for command in [
+        "mount -t ext4 /dev/vda /mnt; echo ready $?",
+        "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; echo ready $?",
+    ] {
+        at_prompt(&mut machine, PROMPT, command, "^ready 0$")?;
+    }
+    let port = host.port;
+    machine.send("cd /tmp; rest() { while [ ! -e stop ]; do sleep 0.1; done; }")?;
+    machine.send(&format!(
+        "(nc 10.0.2.2 {port} </dev/null | sha256sum >net; rest; seq 1 600000 | nc 10.0.2.2 {port}) &"
+    ))?;
+    let read = "echo 3 >/proc/sys/vm/drop_caches; sha256sum </mnt/known";
+    let write = "seq 1 300000 >/mnt/written; sync";
+    machine.send(&format!("while [ ! -e stop ]; do {read}; {write}; done >disk &"))?;
+    at_prompt(&mut machine, PROMPT, "echo begun $((40+2))", "^begun 42$")?;
+    let (start, mut paused) = (Instant::now(), Duration::ZERO);
+    let uptime = |machine: &mut Machine| -> Result<f64> {
+        at_prompt(machine, PROMPT, "read -r up _ </proc/uptime; echo up $up", "^up ([0-9.]+)$")?[1]
+            .parse()
+            .context("uptime")
+    };
+    let before = uptime(&mut machine)?;
+    for _ in 0..count {
+        thread::sleep(RUNS);
+        machine.send_bytes(b"\x1dp")?;
+        machine.expect("the guest's state", "^-- linux is paused$", BOOT)?;
+        let since = Instant::now();
+        thread::sleep(RESTS);
+        paused += since.elapsed();
+        machine.send_bytes(b"\x1dr")?;
+        machine.expect("the guest's state", "^-- linux runs$", BOOT)?;
+    }
+    let counted = uptime(&mut machine)? - before;
+    let most = (start.elapsed() - paused).as_secs_f64();
+    ensure!(counted <= most, "the guest counted {counted} s in the {most} s in which it was not paused");
+    machine.send("touch stop; wait")?;
+    let pattern = format!("^{known_sum} - {sent_sum} -$");
+    at_prompt(&mut machine, PROMPT, "echo $(sort -u disk) $(cat net)", &pattern)?;
+    at_prompt(&mut machine, PROMPT, "umount /mnt; echo unmount $?", "^unmount 0$")?;
+    machine.send("poweroff -f")?;
+    machine.expect_exit(0, BOOT)?;
+    let received = host.received()?;
+    ensure!(received == numbers(600_000), "the host received {} bytes, not what the guest sent", received.len());
+    disk.expect_file(None, "written", &numbers(300_000))
 }
 
 /// One guest crashes as soon as it starts, and is restarted as often as it may be; another one is kept as it is.
