@@ -67,6 +67,7 @@ fn split(cell: &AtomicU64, skip: usize, bytes: &mut [u8]) {
 
 /// The sum of the 32-bit halves of the words with the bytes from `start` to `end`; other bytes count as zero.
 #[must_use]
+#[inline(never)] // Where it is called, it would be made small, and slow.
 pub fn sum(cells: &[AtomicU64], start: usize, end: usize) -> u64 {
     let cells = cells.get(start / WORD..end.div_ceil(WORD).min(cells.len())).unwrap_or(&[]);
     let halves = |word: u64| (word & 0xffff_ffff) + (word >> 32);
@@ -76,11 +77,14 @@ pub fn sum(cells: &[AtomicU64], start: usize, end: usize) -> u64 {
         0 => 0,
         used => cells.last().map_or(0, |cell| cell.load(Relaxed) & (u64::MAX << (8 * used))),
     };
-    let all = cells.iter().map(|cell| halves(cell.load(Relaxed))).sum::<u64>();
+    let add = |cells: &[AtomicU64]| cells.iter().map(|cell| halves(cell.load(Relaxed))).sum::<u64>();
+    let (lines, rest) = cells.as_chunks::<8>();
+    let all = lines.iter().map(|line| add(line)).sum::<u64>() + add(rest);
     all.wrapping_sub(halves(before)).wrapping_sub(halves(behind))
 }
 
 /// Copies the first `len` bytes of `from` to `to`, in whole words and as far as both go.
+#[inline(never)] // As above.
 pub fn copy(from: &[AtomicU64], to: &[AtomicU64], len: usize) {
     let count = len.div_ceil(WORD).min(from.len()).min(to.len());
     let (from, from_rest) = from.split_at(count).0.as_chunks::<8>();

@@ -58,6 +58,11 @@ pub trait GuestMemory {
         Ok(u64::from_le_bytes(bytes))
     }
 
+    /// Loads the two little-endian words at `gpa`, a multiple of 8.
+    fn load_u64_pair(&self, gpa: u64) -> Result<[u64; 2], OutOfRange> {
+        Ok([self.load_u64(gpa)?, self.load_u64(gpa + 8)?])
+    }
+
     /// Copies `len` bytes from `gpa` on to `offset` bytes behind the start of `cells`, which hold that many.
     fn read_to_cells(&self, gpa: u64, cells: &[AtomicU64], offset: usize, len: usize) -> Result<(), OutOfRange> {
         pieces(len, |done, buf| {

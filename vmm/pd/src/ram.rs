@@ -99,6 +99,13 @@ impl GuestMemory for Ram {
         Ok(u64::from_le(unsafe { self.place::<u64>(gpa)?.read_volatile() }))
     }
 
+    #[inline]
+    fn load_u64_pair(&self, gpa: u64) -> Result<[u64; 2], OutOfRange> {
+        let place = self.place::<[u64; 2]>(gpa)?.cast::<u64>();
+        // SAFETY: as in `load_u16`, for both words.
+        Ok(unsafe { [place.read_volatile(), place.add(1).read_volatile()] }.map(u64::from_le))
+    }
+
     fn store_u16(&mut self, gpa: u64, value: u16) -> Result<(), OutOfRange> {
         // SAFETY: as in `load_u16`.
         unsafe { self.place::<u16>(gpa)?.write_volatile(value.to_le()) };

@@ -312,7 +312,7 @@ impl Net {
     ) -> Result<Delivery, DeviceError> {
         // The chains that the frame takes, and how much of each.
         let mut taken = heapless::Vec::<(u16, u32), MAX_BUFFERS>::new();
-        // Where the first one says how many they are.
+        // Where the first one says how many they are, if there are more.
         let mut number = [None; 2];
         let mut done = 0;
         while done < frame.len {
@@ -332,7 +332,9 @@ impl Net {
             }
             if taken.is_empty() {
                 chain.write(queues.memory, 0, header)?;
-                number = [NUM_BUFFERS, NUM_BUFFERS + 1].map(|at| chain.writable(at, 1).next());
+                if chain.writable_len() < before + frame.len as u64 {
+                    number = [NUM_BUFFERS, NUM_BUFFERS + 1].map(|at| chain.writable(at, 1).next());
+                }
             }
             let start = done;
             for part in chain.writable(before, (frame.len - done) as u64) {
@@ -348,8 +350,8 @@ impl Net {
                 queues.memory.write(place.gpa, &[byte])?;
             }
         }
-        for (head, written) in taken {
-            queues.give_back(RECEIVE, head, written)?;
+        for (head, written) in &taken {
+            queues.give_back(RECEIVE, *head, *written)?;
         }
         Ok(Delivery::Done)
     }

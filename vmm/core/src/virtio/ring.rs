@@ -353,7 +353,7 @@ struct Descriptor {
 impl Descriptor {
     fn load(memory: &impl GuestMemory, gpa: u64) -> Result<Self, OutOfRange> {
         let [address, rest] = if gpa.is_multiple_of(8) {
-            [memory.load_u64(gpa)?, memory.load_u64(gpa + 8)?]
+            memory.load_u64_pair(gpa)?
         } else {
             // Nothing says that an indirect table is aligned.
             let mut bytes = [[0; 8]; 2];

@@ -171,6 +171,12 @@ impl Guest {
         head
     }
 
+    /// Makes the buffer of the chain `head`, which is one, an indirect table.
+    pub fn indirect(&mut self, queue: usize, head: u16) {
+        let place = QUEUES + queue as u64 * QUEUE_BYTES + 16 * u64::from(head) + 12;
+        (&mut self.ram[..]).store_u16(place, 4).unwrap();
+    }
+
     pub fn notify(&mut self, queue: u32) {
         self.write(reg::QUEUE_NOTIFY, queue).unwrap();
     }

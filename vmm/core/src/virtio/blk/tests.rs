@@ -4,6 +4,7 @@
 use super::*;
 use crate::life::Lifecycle;
 use crate::map::RAM_BASE;
+use crate::memory::OutOfRange;
 use crate::virtio::feature as common;
 use crate::virtio::ring::RingError;
 use crate::virtio::testing::{DATA, Guest, RAM, SLOT, reg, region};
@@ -555,4 +556,59 @@ fn the_counts_balance() {
     }
     guest.notified();
     assert_eq!(counts(&guest), Counts { requests: 3, completions: 1, forgotten: 2 }, "nobody waits for these");
+}
+
+/// RAM that counts the bytes that are copied from it and to it.
+struct Counting<'a> {
+    ram: &'a mut [u8],
+    copied: core::cell::Cell<usize>,
+}
+
+impl GuestMemory for Counting<'_> {
+    fn size(&self) -> u64 {
+        self.ram.len() as u64
+    }
+
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> Result<(), OutOfRange> {
+        self.copied.set(self.copied.get() + buf.len());
+        let start = (gpa - RAM_BASE) as usize;
+        buf.copy_from_slice(&self.ram[start..start + buf.len()]);
+        Ok(())
+    }
+
+    fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
+        self.copied.set(self.copied.get() + bytes.len());
+        let start = (gpa - RAM_BASE) as usize;
+        self.ram[start..start + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_mebibyte_costs_512_copied_bytes_at_most() {
+    const PIECE: u32 = 0x2_0000;
+    let (mut guest, mut server) = device(Info { sectors: 4096, ..INFO });
+    guest.bring_up(common::INDIRECT_DESC | common::EVENT_IDX, 1);
+    header(&mut guest, kind::IN, 0);
+    // An indirect table: the header, eight pieces, which may as well be the same, and the status.
+    let data = [(RAM_BASE, PIECE, 3_u64); 8];
+    let table: Vec<u8> = [(HEAD, 16, 1)]
+        .into_iter()
+        .chain(data)
+        .chain([(STATUS, 1, 2)])
+        .zip(1_u64..)
+        .flat_map(|((gpa, len, flags), next)| [gpa, u64::from(len) | flags << 32 | next << 48])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    guest.put(BUFFER, &table);
+    let head = guest.offer(0, &[(BUFFER, table.len() as u32, false)]);
+    guest.indirect(0, head);
+    let mut memory = Counting { ram: &mut guest.ram, copied: 0.into() };
+    guest.slots.notified(&mut memory, SLOT);
+    let asked = asked(&mut server).unwrap();
+    assert_eq!(asked.segments.iter().map(|(_, len)| len).sum::<u32>(), 1 << 20);
+    server.complete(Completion { id: asked.id, status: Status::Done }).unwrap();
+    guest.slots.notified(&mut memory, SLOT);
+    assert!(memory.copied.get() <= 512, "{} bytes", memory.copied.get());
+    assert_eq!(guest.used(0), Some((head, (1 << 20) + 1)));
 }
