@@ -118,9 +118,13 @@ build/guests/probe/Image: FORCE | build/toolchain/env.mk
 	@install -C -D $(HOST_DIR)/$(TARGET)/release/probe $@
 
 # Not among the guests' images: what guests write to it is no reason to pack an image again.
-build/disk.img build/tests/disk.img: guests/linux/disk | build/toolchain/env.mk
-	@mkdir -p $(@D)
+build/disk.img: guests/linux/disk | build/toolchain/env.mk
 	@guests/linux/disk $@
+
+# Its guests make file systems themselves.
+build/tests/disk.img: guests/linux/disk guests/linux/load build/guests/linux/versions
+	@mkdir -p $(@D)
+	@guests/linux/disk $@ guests/linux/load build/guests/linux/tools/*
 
 build/guests/exits/Image: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p exits
@@ -184,7 +188,7 @@ host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 
 boot-test soak: images build/tests/disk.img
 boot-test: ## boot the test systems, or those named by TEST, with one SDK and CONFIG
-soak: ## the same with the tests that take long: a hundred restarts, thirty pauses
+soak: ## the same with the tests that take long: many restarts and pauses, disks and networks in full
 boot-test soak:
 	$(HARNESS) test $(if $(filter soak,$@),--soak) --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --images $(OUT) --image $(IMAGE) \
 	    --probe build/guests/probe/Image --disk build/tests/disk.img --logs $(OUT)/logs $(TEST)

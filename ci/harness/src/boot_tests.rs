@@ -5,6 +5,7 @@
 
 use crate::driver_tests::driver_faults;
 use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
+use crate::load_tests::{load_disk, load_two_guests, soak_disk, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
@@ -68,6 +69,9 @@ const TESTS: &[Test] = &[
     Test { name: "two-linux", run: two_linux },
     Test { name: "linux-bare-metal", run: linux_bare_metal },
     Test { name: "four-linux", run: four_linux },
+    Test { name: "no-partition", run: no_partition },
+    Test { name: "load-disk", run: load_disk },
+    Test { name: "load-two-guests", run: load_two_guests },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -77,7 +81,13 @@ const TESTS: &[Test] = &[
 const CORES: &[Test] = &[Test { name: "linux-cores", run: linux_cores }];
 
 /// Those that take long.
-const SOAK: &[Test] = &[Test { name: "soak-reboot", run: soak_reboot }, Test { name: "soak-pause", run: soak_pause }];
+const SOAK: &[Test] = &[
+    Test { name: "soak-reboot", run: soak_reboot },
+    Test { name: "soak-pause", run: soak_pause },
+    Test { name: "soak-disk", run: soak_disk },
+    Test { name: "soak-two-guests", run: soak_two_guests },
+    Test { name: "soak-net", run: soak_net },
+];
 
 /// What the probe prints on bare QEMU.
 const EXPECTED: &str = include_str!("../../../guests/probe/expected.txt");
@@ -133,11 +143,11 @@ pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
         let seconds = start.elapsed().as_secs_f32();
         match result {
             Ok(()) => {
-                println!("{:<16} ok       {seconds:.1} s", test.name);
+                println!("{:<17} ok       {seconds:.1} s", test.name);
                 count.passed += 1;
             }
             Err(error) => {
-                println!("{:<16} FAILED   {seconds:.1} s\n{error:#}", test.name);
+                println!("{:<17} FAILED   {seconds:.1} s\n{error:#}", test.name);
                 println!("    transcript: {}", setup.log(test.name).display());
                 count.failed += 1;
             }
@@ -347,10 +357,17 @@ fn use_disk(machine: &mut Machine, prompt: &str) -> Result<()> {
     Ok(())
 }
 
-/// The guest reaches a host over QEMU's network, and what goes over it either way arrives unchanged.
+/// A few megabytes each way.
 fn linux_net(setup: &Setup) -> Result<()> {
-    let host = Host::listen(numbers(500_000))?;
-    let mut machine = setup.boot("linux-net", None)?;
+    network(setup, "linux-net", 500_000, 600_000)
+}
+
+/// The guest reaches a host over QEMU's network, and what goes over it either way arrives unchanged: the numbers to `to_guest`
+/// and to `to_host`.
+pub(crate) fn network(setup: &Setup, test: &str, to_guest: u32, to_host: u32) -> Result<()> {
+    let sent = numbers(to_guest);
+    let host = Host::listen(sent.clone())?;
+    let mut machine = setup.boot(test, None)?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
     let interface = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; echo up $?";
     at_prompt(&mut machine, PROMPT, interface, "^up 0$")?;
@@ -361,10 +378,10 @@ fn linux_net(setup: &Setup) -> Result<()> {
         "^3 packets transmitted, 3 packets received, 0% packet loss$",
     )?;
     let port = host.port;
-    expect_sum(&mut machine, PROMPT, &format!("nc 10.0.2.2 {port} </dev/null | sha256sum"), &numbers(500_000))?;
-    at_prompt(&mut machine, PROMPT, &format!("seq 1 600000 | nc 10.0.2.2 {port}; echo sent $?"), "^sent 0$")?;
+    expect_sum(&mut machine, PROMPT, &format!("nc 10.0.2.2 {port} </dev/null | sha256sum"), &sent)?;
+    at_prompt(&mut machine, PROMPT, &format!("seq 1 {to_host} | nc 10.0.2.2 {port}; echo sent $?"), "^sent 0$")?;
     let received = host.received()?;
-    ensure!(received == numbers(600_000), "the host received {} bytes, not what the guest sent", received.len());
+    ensure!(received == numbers(to_host), "the host received {} bytes, not what the guest sent", received.len());
     machine.send("poweroff -f")?;
     Ok(machine.expect_exit(0, BOOT)?)
 }
@@ -487,6 +504,22 @@ fn two_guests(setup: &Setup) -> Result<()> {
     for partition in 0..2 {
         disk.expect_file(Some(partition), "written", &numbers(WRITTEN))?;
     }
+    Ok(())
+}
+
+/// Guests whose partitions are not on the disk are told of, and boot without a disk.
+fn no_partition(setup: &Setup) -> Result<()> {
+    let disk = Disk::copy(&setup.disk, setup.disk_of("no-partition")?)?;
+    let mut machine = setup.boot_with("no-partition", Some("two-guests"), Some(&disk))?;
+    for guest in ["a", "b"] {
+        let absent = format!(r"^blk\| {guest}: no disk: the disk has no partition table$");
+        machine.expect("the disk driver's message", &absent, BOOT)?;
+    }
+    let left_out = r"^a\| blk0 is left out: its driver has no disk for this guest$";
+    machine.expect("the VMM's message", left_out, BOOT)?;
+    let prompt = "^a# ";
+    machine.expect("the first guest's prompt", prompt, BOOT)?;
+    at_prompt(&mut machine, prompt, "[ -e /dev/vda ]; echo disk $?", "^disk 1$")?;
     Ok(())
 }
 

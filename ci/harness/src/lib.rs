@@ -10,6 +10,7 @@ pub mod bench;
 pub mod boot_tests;
 mod driver_tests;
 mod life_tests;
+mod load_tests;
 pub mod machine;
 pub mod peer;
 pub mod probe;

@@ -18,8 +18,11 @@ const SECTOR: u64 = 512;
 
 /// The numbers from 1 to `last`, a line each: what `seq` prints.
 pub fn numbers(last: u32) -> Vec<u8> {
-    let lines: Vec<String> = (1..=last).map(|n| format!("{n}\n")).collect();
-    lines.concat().into_bytes()
+    let mut lines = Vec::new();
+    for n in 1..=last {
+        lines.extend_from_slice(format!("{n}\n").as_bytes());
+    }
+    lines
 }
 
 /// The SHA-256 of `bytes` in hexadecimal.
