@@ -4,7 +4,7 @@
 # `make help` lists what can be asked for.
 
 # What `make help` says of a variable stands behind it.
-VARIABLES := BOARD CONFIG SYSTEM QEMU MICROKIT_SDK CONFIGS TEST
+VARIABLES := BOARD CONFIG SYSTEM QEMU MICROKIT_SDK CONFIGS TEST FUZZ_SECONDS
 BOARD ?= qemu_virt_aarch64#  a directory of board/, and a board of the SDK
 CONFIG ?= debug#  a configuration of the SDK: debug, release, benchmark, smp-debug, …
 SYSTEM ?= system.xml#  the system to build
@@ -13,6 +13,7 @@ QEMU ?= qemu-system-aarch64#  the emulator
 MICROKIT_SDK ?= $(or $(wildcard $(HOME)/microkit-sdk-2.3.0),$(DEVSDK))#  the seL4 Microkit SDK 2.3.0, or devsdk
 CONFIGS ?= debug release smp-release#  the configurations that `make test` boots; smp-… where the SDK has it and this machine 4 cores
 TEST ?=#  the boot tests to run, if not all
+FUZZ_SECONDS ?= 120#  how long `make fuzz` runs each target
 
 DEVSDK := $(CURDIR)/build/devsdk/microkit-sdk-devsdk
 # Set to nothing, on the command line, is as good as not set.
@@ -41,6 +42,8 @@ COUNTER := $(HOST_DIR)/release/libcounter.so
 PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/bench/initramfs.cpio
+CARGO_FUZZ := build/fuzz/tools/bin/cargo-fuzz
+FUZZ_TARGETS := $(patsubst vmm/core/fuzz/fuzz_targets/%.rs,%,$(wildcard vmm/core/fuzz/fuzz_targets/*.rs))
 TESTS := $(wildcard ci/systems/*.xml systems/*.xml)
 # With several cores, only what needs them, and what is named.
 ifneq ($(filter smp-%,$(CONFIG)),)
@@ -48,7 +51,7 @@ TESTS := $(wildcard ci/systems/smp/*.xml) $(filter $(TEST:%=ci/systems/%.xml),$(
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all run list test soak bench clean help setup images lint host-test boot-test conformance sdk FORCE
+.PHONY: all run list test soak bench clean help setup images lint host-test boot-test conformance sdk fuzz FORCE
 
 all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
@@ -185,6 +188,20 @@ lint: sdk ## check formatting, and lint for the host and the target
 host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 	cargo test --quiet --target-dir $(HOST_DIR)
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
+
+# What it finds new goes to build/fuzz/found: vmm/core/src/fuzz.rs says how that becomes part of the corpora.
+fuzz: $(CARGO_FUZZ) ## fuzz each target of vmm/core/src/fuzz.rs for FUZZ_SECONDS; needs g++, and a network at first
+	@cargo test --quiet --target-dir $(HOST_DIR) -p vmm-core --lib they_are_kept_for -- --nocapture
+	@for target in $(FUZZ_TARGETS); do \
+	    mkdir -p build/fuzz/found/$$target; \
+	    echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
+	    $(abspath $(CARGO_FUZZ)) run -s none --fuzz-dir vmm/core/fuzz --target-dir build/fuzz/cargo $$target \
+	        build/fuzz/found/$$target vmm/core/fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=2400 \
+	        -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$target- || exit; \
+	done
+
+$(CARGO_FUZZ):
+	cargo install cargo-fuzz --locked --root $(dir $(@D))
 
 boot-test soak: images build/tests/disk.img
 boot-test: ## boot the test systems, or those named by TEST, with one SDK and CONFIG

@@ -282,5 +282,6 @@ fn config_space(fields: &[(usize, &[u8])]) -> [u8; CONFIG_SIZE] {
     space
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the fuzzer needs less than the tests"))]
 pub(crate) mod testing;

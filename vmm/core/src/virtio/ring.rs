@@ -121,8 +121,8 @@ pub struct Ring {
     used: u16,
     /// Of these, those that the driver has been shown.
     shown: u16,
-    /// Of the chains taken, those that [`Ring::news`] has told of.
-    told: u16,
+    /// Of the chains taken and of those given back, those that [`Ring::news`] has told of.
+    told: (u16, u16),
     /// Without event indices: the driver has been asked not to notify.
     suppressing: bool,
 }
@@ -146,7 +146,7 @@ impl Ring {
             }
             memory::offset(gpa, len, memory.size()).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
         }
-        Ok(Self { areas, size, options, taken: 0, available: 0, used: 0, shown: 0, told: 0, suppressing: false })
+        Ok(Self { areas, size, options, taken: 0, available: 0, used: 0, shown: 0, told: (0, 0), suppressing: false })
     }
 
     /// Takes the next available chain, and copies its descriptors into `chain`: false if there is none.
@@ -256,10 +256,10 @@ impl Ring {
         Ok(())
     }
 
-    /// How many chains were taken, and how many given back, since this was last asked; before [`Ring::publish`].
+    /// How many chains were taken, and how many given back, since this was last asked.
     pub fn news(&mut self) -> (u16, u16) {
-        let before = core::mem::replace(&mut self.told, self.taken);
-        (self.taken.wrapping_sub(before), self.used.wrapping_sub(self.shown))
+        let (taken, used) = core::mem::replace(&mut self.told, (self.taken, self.used));
+        (self.taken.wrapping_sub(taken), self.used.wrapping_sub(used))
     }
 
     /// How many chains were taken and not given back.

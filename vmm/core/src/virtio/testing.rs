@@ -75,7 +75,11 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub fn new(device: Device) -> Self {
-        let mut slots = slots();
+        Self::with(slots(), device)
+    }
+
+    /// With `device` among `slots`, which have a register page.
+    pub fn with(mut slots: Slots, device: Device) -> Self {
         slots.attach(SLOT, device);
         let changes = slots.settle(SLOT).unwrap();
         Self { ram: vec![0; RAM as usize], slots, changes, available: [0; 3], used: [0; 3], next_descriptor: 0 }
