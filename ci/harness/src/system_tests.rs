@@ -8,8 +8,15 @@ use crate::machine::Machine;
 use crate::peer::{Disk, numbers};
 use anyhow::Result;
 
+/// The operator turns the second guest off and on again; the machine then outlives the first one.
 pub fn two_linux(setup: &Setup) -> Result<()> {
-    let machine = boot(setup, "two-linux")?;
+    let mut machine = boot(setup, "two-linux")?;
+    focus(&mut machine, 1)?;
+    machine.expect("the guest's prompt", "^second# ", BOOT)?;
+    machine.send_bytes(b"\x1dO")?;
+    machine.expect("the guest's state", "^-- second is off$", BOOT)?;
+    machine.send_bytes(b"\x1dR")?;
+    machine.expect("/init", "^init: uptime [0-9.]+$", BOOT)?;
     use_guests(machine, &["first", "second"])
 }
 
