@@ -51,12 +51,15 @@ TESTS := $(wildcard ci/systems/smp/*.xml) $(filter $(TEST:%=ci/systems/%.xml),$(
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all run list test soak bench clean help setup images lint host-test boot-test conformance sdk fuzz FORCE
+.PHONY: all run trace list test soak bench clean help setup images lint host-test boot-test conformance sdk fuzz FORCE
 
 all: $(OUT)/$(IMAGE) ## build the image of SYSTEM for BOARD and CONFIG (the default)
 
 run: $(OUT)/$(IMAGE) $(HARNESS) $(DISK) ## boot it on QEMU; Ctrl-C or Ctrl-A x ends it
 	@$(HARNESS) run --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $< --disk $(DISK)
+
+trace: $(OUT)/$(IMAGE) $(HARNESS) $(DISK) ## as run, and write build/trace.json: exits, injections, notifications
+	@$(HARNESS) trace --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --image $< --disk $(DISK) --output build/trace.json
 
 test: lint host-test ## check formatting, lint, run the host's tests, and boot the test systems on devsdk and on the SDK
 	@for sdk in $(sort $(DEVSDK) $(MICROKIT_SDK)); do \

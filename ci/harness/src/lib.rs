@@ -19,4 +19,5 @@ pub mod realtime;
 pub mod run;
 pub mod size;
 mod system_tests;
+pub mod trace;
 pub mod transcript;

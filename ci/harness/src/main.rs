@@ -6,8 +6,8 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use harness::machine::Stop;
-use harness::qemu::Qemu;
-use harness::{bench, boot_tests, run};
+use harness::qemu::{Console, Qemu};
+use harness::{bench, boot_tests, run, trace};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,6 +43,20 @@ enum Action {
         /// An image of a disk.
         #[arg(long)]
         disk: Option<PathBuf>,
+    },
+    /// Boots an image on the terminal, and writes a trace of its guests.
+    Trace {
+        #[command(flatten)]
+        target: Target,
+        /// The image that bin/microkit made.
+        #[arg(long)]
+        image: PathBuf,
+        /// An image of a disk.
+        #[arg(long)]
+        disk: Option<PathBuf>,
+        /// The trace.
+        #[arg(long)]
+        output: PathBuf,
     },
     /// Runs boot tests: all, or those named.
     Test {
@@ -123,6 +137,11 @@ fn act(action: Action) -> Result<bool> {
         Action::Run { target, image, disk } => {
             let qemu = Qemu { program: target.qemu };
             run::run(&qemu, &target.board, &target.config, &image, disk.as_deref()).map(|()| false)
+        }
+        Action::Trace { target, image, disk, output } => {
+            let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);
+            let command = qemu.sel4(&target.board, &target.config, &image, disk.as_deref(), Console::Terminal)?;
+            trace::run(command, &output, &stop).map(|()| true)
         }
         Action::Test { target, images, image, probe, disk, logs, soak, names } => {
             let (qemu, stop) = (Qemu { program: target.qemu }, Stop::on_signals()?);

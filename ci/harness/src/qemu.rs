@@ -59,6 +59,13 @@ impl Qemu {
         Ok(command)
     }
 
+    /// Lets the machine of `command`, which [`Self::sel4`] made, have its RAM in a file.
+    pub fn memory_in(command: &mut Command, file: &Path) {
+        let path = file.display().to_string().replace(',', ",,");
+        command.args(["-machine", "memory-backend=ram"]);
+        command.args(["-object", &format!("memory-backend-file,id=ram,size=2G,share=on,mem-path={path}")]);
+    }
+
     /// The machine that our guests resemble, without a hypervisor: what transcripts and times are compared with.
     pub fn bare(&self, kernel: &Path) -> Command {
         let mut command = self.command(Console::Plain);

@@ -25,8 +25,9 @@ const MAGIC: [u8; 16] = *b"seL4 guest trace";
 /// to 11 the vCPU, 12 to 31 a fault's label or 16 more than the [`Event`], 32 to 63 the syndrome of an abort.
 type Entry = [u64; 4];
 
-/// A ring of events. What is recorded of an exit is what is at hand, since each exit pays for it.
-#[repr(C)]
+/// A ring of events, at the beginning of a page, where it is searched for. What is recorded of an exit is what is at hand,
+/// since each exit pays for it.
+#[repr(C, align(4096))]
 pub struct Trace {
     /// How many events there were. The next one goes to the place of this number modulo [`KEPT`]. Here it costs least.
     count: AtomicU64,
