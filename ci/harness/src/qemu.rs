@@ -74,10 +74,12 @@ impl Qemu {
         command
     }
 
-    /// The same with the devices of [`Self::sel4`], for the guest itself to drive.
+    /// The same with the devices of [`Self::sel4`] and a virtio console that goes nowhere, for the guest itself to drive.
     pub fn bare_with_devices(&self, kernel: &Path, disk: &Path) -> Command {
         let mut command = self.bare(kernel);
         devices(&mut command, Some(disk));
+        command.args(["-chardev", "null,id=console", "-device", "virtio-serial-device"]);
+        command.args(["-device", "virtconsole,chardev=console"]);
         command
     }
 

@@ -48,7 +48,7 @@ const fn figure(name: &'static str, what: &'static str, unit: Unit, libvmm: f64,
     Figure { name, what, unit, libvmm, limit }
 }
 
-const FIGURES: [Figure; 12] = [
+const FIGURES: [Figure; 13] = [
     figure("read-4k", "read 4 KiB, µs", Unit::Microseconds, 82.9, 62.0),
     figure("read-64k", "read 64 KiB, MB/s", Unit::Megabytes(65_536.0), 535.0, 950.0),
     figure("read-64k-scattered", "read 64 KiB to pages, MB/s", Unit::Megabytes(65_536.0), 203.0, 650.0),
@@ -61,6 +61,7 @@ const FIGURES: [Figure; 12] = [
     figure("udp-send-64", "UDP send 64 B, k/s", Unit::Thousands, 17.1, 36.0),
     figure("tcp-send", "TCP to host, MB/s", Unit::Megabytes(1.0), 53.9, 70.0),
     figure("tcp-receive", "TCP from host, MB/s", Unit::Megabytes(1.0), 112.4, 140.0),
+    figure("console-write", "virtio console, kB/s", Unit::Thousands, 644.0, 1000.0),
 ];
 
 impl Figure {
@@ -114,7 +115,7 @@ fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(F
     invalid = invalid.or(refused);
     machine.send("ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up")?;
     let mut figures = Figures::new();
-    for command in ["/io disk".to_owned(), format!("/io net {port}")] {
+    for command in ["/io disk".to_owned(), format!("/io net {port}"), "/io console /dev/hvc0".to_owned()] {
         machine.expect("the shell's prompt", PROMPT, LIMIT)?;
         machine.send(&format!("{command}; echo status $?"))?;
         loop {
