@@ -5,7 +5,7 @@
 
 use crate::driver_tests::driver_faults;
 use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
-use crate::load_tests::{load_disk, load_two_guests, soak_disk, soak_net, soak_two_guests};
+use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, numbers, sha256};
 use crate::probe::{self, Deviations};
@@ -74,6 +74,7 @@ const TESTS: &[Test] = &[
     Test { name: "no-partition", run: no_partition },
     Test { name: "load-disk", run: load_disk },
     Test { name: "load-two-guests", run: load_two_guests },
+    Test { name: "hostile", run: hostile },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -88,6 +89,7 @@ const SOAK: &[Test] = &[
     Test { name: "soak-pause", run: soak_pause },
     Test { name: "soak-disk", run: soak_disk },
     Test { name: "soak-two-guests", run: soak_two_guests },
+    Test { name: "soak-hostile", run: soak_hostile },
     Test { name: "soak-net", run: soak_net },
 ];
 

@@ -42,12 +42,33 @@ pub fn soak_disk(setup: &Setup) -> Result<()> {
 
 /// A short load of two guests' disks.
 pub fn load_two_guests(setup: &Setup) -> Result<()> {
-    two_disks(setup, "load-two-guests", &SHORT)
+    two_disks(setup, "load-two-guests", "two-guests", &SHORT, |_| Ok(()))
 }
 
 /// The full one.
 pub fn soak_two_guests(setup: &Setup) -> Result<()> {
-    two_disks(setup, "soak-two-guests", &FULL)
+    two_disks(setup, "soak-two-guests", "two-guests", &FULL, |_| Ok(()))
+}
+
+/// A short load of two guests' disks beside a hostile guest.
+pub fn hostile(setup: &Setup) -> Result<()> {
+    two_disks(setup, "hostile", "hostile", &SHORT, |machine| attack(machine, 2))
+}
+
+/// The full one.
+pub fn soak_hostile(setup: &Setup) -> Result<()> {
+    two_disks(setup, "soak-hostile", "hostile", &FULL, |machine| attack(machine, 20))
+}
+
+/// Lets the third guest, which is the probe, do everything that a guest must not, `times` over.
+fn attack(machine: &mut Machine, times: usize) -> Result<()> {
+    for _ in 0..times {
+        machine.send_bytes(b"\x1d3\x1dR")?;
+        machine.expect("the first line of the probe", "^probe: [0-9]+ cases$", BOOT)?;
+        machine.expect("its last line", "^probe: done$", BOOT)?;
+        machine.expect("its end", "^-- hostile is off$", ANSWER)?;
+    }
+    Ok(())
 }
 
 /// Where a guest has the program, from the disk that the program then overwrites.
@@ -96,11 +117,18 @@ fn disk(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<()> {
     disk.expect_file(None, "1", &written(1, each))
 }
 
-/// The same in two guests at the same time, on two partitions of one disk. When they are off, their counters balance.
-fn two_disks(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<()> {
+/// The same in two guests at the same time, on two partitions of one disk, while `meanwhile` happens. When they are off, their
+/// counters balance.
+fn two_disks(
+    setup: &Setup,
+    test: &str,
+    system: &str,
+    &Load { size, each }: &Load,
+    meanwhile: impl FnOnce(&mut Machine) -> Result<()>,
+) -> Result<()> {
     const PROMPTS: [&str; 2] = ["^a# ", "^b# "];
     let disk = Disk::partitioned(&setup.disk, setup.disk_of(test)?)?;
-    let mut machine = setup.boot_with(test, Some("two-guests"), Some(&disk))?;
+    let mut machine = setup.boot_with(test, Some(system), Some(&disk))?;
     machine.expect("the first guest's prompt", PROMPTS[0], BOOT)?;
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
@@ -114,6 +142,7 @@ fn two_disks(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<(
         machine.send(&format!("{start} &"))?;
         machine.expect("the prompt again", prompt, ANSWER)?;
     }
+    meanwhile(&mut machine)?;
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, ANSWER)?;
