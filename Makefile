@@ -193,7 +193,7 @@ host-test: | build/toolchain/env.mk ## run the tests that need no emulator
 	RUSTFLAGS='--cfg loom' cargo test --quiet --release --target-dir $(HOST_DIR)/loom -p queue --test loom
 
 # What it finds new goes to build/fuzz/found: vmm/core/src/fuzz.rs says how that becomes part of the corpora.
-fuzz: $(CARGO_FUZZ) ## fuzz each target of vmm/core/src/fuzz.rs for FUZZ_SECONDS; needs g++, and a network at first
+fuzz: $(CARGO_FUZZ) ## fuzz each target of vmm/core/src/fuzz.rs for FUZZ_SECONDS; needs a network at first
 	@cargo test --quiet --target-dir $(HOST_DIR) -p vmm-core --lib they_are_kept_for -- --nocapture
 	@for target in $(FUZZ_TARGETS); do \
 	    mkdir -p build/fuzz/found/$$target; \
@@ -203,7 +203,8 @@ fuzz: $(CARGO_FUZZ) ## fuzz each target of vmm/core/src/fuzz.rs for FUZZ_SECONDS
 	        -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$target- || exit; \
 	done
 
-$(CARGO_FUZZ):
+$(CARGO_FUZZ): | build/toolchain/env.mk
+	@ci/setup/packages g++
 	cargo install cargo-fuzz --locked --root $(dir $(@D))
 
 boot-test soak: images build/tests/disk.img
