@@ -41,7 +41,7 @@ HARNESS := $(HOST_DIR)/release/harness
 COUNTER := $(HOST_DIR)/release/libcounter.so
 PDS := vmm serial power timer idle blk net rng supervisor
 ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf net_virtio.elf rng_virtio.elf supervisor.elf
-GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/bench/initramfs.cpio
+GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/spin/Image build/guests/bench/initramfs.cpio
 CARGO_FUZZ := build/fuzz/tools/bin/cargo-fuzz
 FUZZ_TARGETS := $(patsubst vmm/core/fuzz/fuzz_targets/%.rs,%,$(wildcard vmm/core/fuzz/fuzz_targets/*.rs))
 TESTS := $(wildcard ci/systems/*.xml systems/*.xml)
@@ -73,10 +73,11 @@ test: lint host-test ## check formatting, lint, run the host's tests, and boot t
 	    done; \
 	done
 
-BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits idle) $(OUT)/bench-io/$(IMAGE)
+BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits exits-beside idle) $(OUT)/bench-io/$(IMAGE)
 bench: $(BENCHES) $(HARNESS) ## measure times, instructions and sizes, and compare them with their limits
 	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --programs $(OUT) --counter $(COUNTER) \
-	    --image $(OUT)/tests/bench/$(IMAGE) --exits-image $(OUT)/tests/exits/$(IMAGE) --idle-image $(OUT)/tests/idle/$(IMAGE) \
+	    --image $(OUT)/tests/bench/$(IMAGE) --exits-image $(OUT)/tests/exits/$(IMAGE) \
+	    --beside-image $(OUT)/tests/exits-beside/$(IMAGE) --idle-image $(OUT)/tests/idle/$(IMAGE) \
 	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio
 
 list: ## list the values of SYSTEM that there are
@@ -140,6 +141,11 @@ build/guests/exits/Image: FORCE | build/toolchain/env.mk
 build/guests/crash/Image:
 	@mkdir -p $(@D)
 	@head -c 4 /dev/zero >$@
+
+# A branch to itself.
+build/guests/spin/Image:
+	@mkdir -p $(@D)
+	@printf '\000\000\000\024' >$@
 
 build/guests/bench/programs: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p bench

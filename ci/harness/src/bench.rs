@@ -8,6 +8,7 @@
 
 mod exits;
 mod io;
+mod wakes;
 
 use crate::machine::{Machine, Stop};
 use crate::qemu::{COUNTED, Console, Qemu};
@@ -33,6 +34,8 @@ pub struct Setup {
     pub io_image: Option<PathBuf>,
     /// The image of `ci/systems/exits.xml`; none without an SDK.
     pub exits_image: Option<PathBuf>,
+    /// The image of `ci/systems/exits-beside.xml`; none without an SDK.
+    pub beside_image: Option<PathBuf>,
     /// The image of `ci/systems/idle.xml`; none without an SDK.
     pub idle_image: Option<PathBuf>,
     /// QEMU's plugin that counts instructions (`ci/counter`).

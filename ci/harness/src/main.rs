@@ -96,6 +96,9 @@ enum Action {
         /// The image of ci/systems/exits.xml; without it exits are not measured.
         #[arg(long)]
         exits_image: Option<PathBuf>,
+        /// The image of ci/systems/exits-beside.xml; without it time isolation is not measured.
+        #[arg(long)]
+        beside_image: Option<PathBuf>,
         /// The image of ci/systems/idle.xml; without it idle guests are not measured.
         #[arg(long)]
         idle_image: Option<PathBuf>,
@@ -154,6 +157,7 @@ fn act(action: Action) -> Result<bool> {
             image,
             io_image,
             exits_image,
+            beside_image,
             idle_image,
             counter,
             kernel,
@@ -171,6 +175,7 @@ fn act(action: Action) -> Result<bool> {
                 image,
                 io_image,
                 exits_image,
+                beside_image,
                 idle_image,
                 counter,
                 kernel,

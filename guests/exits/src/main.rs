@@ -4,8 +4,9 @@
 //! What exits cost: for each operation the time that one takes, averaged over many, in nanoseconds of the virtual counter.
 //!
 //! `make bench` runs it where QEMU counts one nanosecond per instruction, so that the results are instructions. Each line is
-//! `exits: OPERATION NANOSECONDS`. The loops' own instructions, two to an operation, are taken off; those around the
-//! interrupts are outside the interval measured. The hints are marks for QEMU's plugin (ci/counter), which tells where the
+//! `exits: OPERATION NANOSECONDS`; at the end, lines `exits: woken [NANOSECONDS, …]` tell how late single wake-ups were. The
+//! loops' own instructions, two to an operation, are taken off; those around the interrupts are outside the interval
+//! measured. The hints are marks for QEMU's plugin (ci/counter), which tells where the
 //! instructions were executed: `hint #64 + n` begins an interval of the nth operation, `hint #127` ends it.
 
 #![no_std]
@@ -34,6 +35,9 @@ const TO_SELF: u32 = 2 << 24;
 const ITERATIONS: u64 = 10_000;
 /// Instructions of a loop around the operation that is measured.
 const LOOP: u64 = 2;
+/// Lines of single wake-ups, and wake-ups of a line.
+const WAKES: u64 = 50;
+const WAKES_OF_LINE: usize = 20;
 /// How far ahead the timer is set, in ticks: enough for the end of the interrupt before.
 const AHEAD: u64 = 4000;
 
@@ -187,8 +191,32 @@ extern "C" fn exits_main() -> ! {
         repeat!(6, "queue-notify", "str w1, [x20]", device.notify());
         repeat!(7, "register-read", "ldr w0, [x20]", device.status());
     }
+    for n in 0..WAKES {
+        // So that they begin at all points of a neighbour's time slice.
+        let late = [0; WAKES_OF_LINE].map(|_: u64| wake(AHEAD + n * 997 % AHEAD));
+        say(format_args!("exits: woken {late:?}"));
+    }
     // SAFETY: the guest ends here.
     unsafe { asm!("smc #0", in("x0") PSCI_SYSTEM_OFF, options(noreturn)) }
+}
+
+/// Waits by WFI for a deadline that is `ahead` ticks off: returns how many nanoseconds later the handler ran.
+fn wake(ahead: u64) -> u64 {
+    let ticks: u64;
+    // SAFETY: as in `sgi`.
+    unsafe {
+        asm!(
+            "msr daifclr, #2",
+            "mov x10, xzr",
+            "isb", "mrs x12, cntvct_el0", "add x12, x12, x20", "msr cntv_cval_el0, x12", "msr cntv_ctl_el0, {enable}", "isb",
+            "4:", "wfi", "cbz x10, 4b",
+            "sub {ticks}, x10, x12",
+            "msr daifset, #2",
+            ticks = out(reg) ticks, enable = in(reg) 1u64, in("x20") ahead, in("x9") GICC,
+            out("x10") _, out("x11") _, out("x12") _, options(nostack)
+        )
+    };
+    ticks * 1_000_000_000 / counter!("cntfrq_el0")
 }
 
 /// From the store that sends the interrupt to its handler.

@@ -6,7 +6,7 @@
 //! QEMU counts one nanosecond of virtual time per instruction, so that the guest `exits` measures instructions with its
 //! counter. Which of them are whose, and how many a sleeping machine executes, tells the plugin `ci/counter`.
 
-use super::{Report, Setup};
+use super::{Report, Setup, wakes};
 use crate::machine::Machine;
 use crate::qemu::Console;
 use anyhow::{Context, Result};
@@ -57,14 +57,20 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     if let Some(image) = &setup.exits_image {
         let command = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
         let mut totals = Vec::new();
+        let mut alone = Vec::new();
         let counts = run(setup, "exits", command, |machine| {
             for row in &ROWS {
                 let found = machine.expect(row.what, &format!("^exits: {} ([0-9]+)$", row.name), LIMIT)?;
                 totals.push(found[1].parse().context("a number in the transcript")?);
             }
+            alone = wakes::read(machine)?;
             Ok(())
         })?;
         report.exits(&totals, &counts);
+        if let Some(image) = &setup.beside_image {
+            let command = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
+            report.wakes(&alone, &wakes::beside(setup, command)?, &setup.logs)?;
+        }
     }
     if let Some(image) = &setup.idle_image {
         let mut bare = setup.qemu.bare(&setup.kernel);
