@@ -60,8 +60,13 @@ impl Transcript {
 /// Length of the control sequence (ECMA-48) that follows an escape character; `None` if its end has not arrived.
 fn control_sequence(after: &[u8]) -> Option<usize> {
     match after.first()? {
-        // CSI: parameters and intermediates, then one final byte.
-        b'[' => after.iter().skip(1).position(|byte| (0x40..=0x7e).contains(byte)).map(|at| at + 2),
+        // CSI: parameters and intermediates, then one final byte. Where a line of the serial domain begins in between, the
+        // sequence is over: its line is what matters.
+        b'[' => {
+            let ends = |byte: &u8| (0x40..=0x7e).contains(byte) || *byte < b' ';
+            let at = 1 + after.iter().skip(1).position(ends)?;
+            Some(if after[at] < b' ' { at } else { at + 1 })
+        }
         // Two-character sequences, with one more character where the first selects a set.
         b'(' | b')' | b'#' => (after.len() >= 2).then_some(2),
         _ => Some(1),
@@ -79,6 +84,7 @@ mod tests {
             ("\x1b[1;31mred\x1b[0m", "red"),
             ("guest# \x1b[6n", "guest# "),
             ("\x1b(Bx\x1b7y", "xy"),
+            ("guest# \x1b[\r\n-- linux\r\n6n", "guest# \n-- linux\n6n"),
             ("bell\x07\0", "bell"),
             ("1–2 é", "1–2 é"),
         ];
