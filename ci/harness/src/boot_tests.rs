@@ -7,7 +7,7 @@ use crate::driver_tests::driver_faults;
 use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
-use crate::peer::{Disk, Host, numbers, sha256};
+use crate::peer::{Disk, Host, NETWORK_UP, numbers, sha256};
 use crate::probe::{self, Deviations};
 use crate::qemu::{Console, Qemu};
 use crate::system_tests::{four_linux, linux_bare_metal, two_linux};
@@ -373,8 +373,7 @@ pub(crate) fn network(setup: &Setup, test: &str, to_guest: u32, to_host: u32) ->
     let host = Host::listen(sent.clone())?;
     let mut machine = setup.boot(test, None)?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
-    let interface = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up; echo up $?";
-    at_prompt(&mut machine, PROMPT, interface, "^up 0$")?;
+    at_prompt(&mut machine, PROMPT, &format!("{NETWORK_UP}; echo up $?"), "^up 0$")?;
     at_prompt(
         &mut machine,
         PROMPT,

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 
+/// What a guest's shell does to reach the host over QEMU's network.
+pub const NETWORK_UP: &str = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up";
+
 /// Alignment of partitions.
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;

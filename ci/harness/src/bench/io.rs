@@ -5,6 +5,7 @@
 
 use super::{Report, Setup};
 use crate::machine::Machine;
+use crate::peer::NETWORK_UP;
 use crate::qemu::{COUNTED, Console};
 use crate::realtime::Core;
 use anyhow::{Context, Result, bail};
@@ -113,7 +114,7 @@ fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(F
     let mut invalid = core.raise(machine.id()).err().map(|error| format!("{error:#}"));
     let (port, refused) = peer(core)?;
     invalid = invalid.or(refused);
-    machine.send("ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up")?;
+    machine.send(NETWORK_UP)?;
     let mut figures = Figures::new();
     for command in ["/io disk".to_owned(), format!("/io net {port}"), "/io console /dev/hvc0".to_owned()] {
         machine.expect("the shell's prompt", PROMPT, LIMIT)?;
