@@ -45,42 +45,34 @@ impl Program {
 impl<'a> Checker<'a> {
     /// The drivers in the supervisor `domain`.
     pub fn children(&mut self, domain: &'a Domain) -> Vec<Child> {
+        let system = self.system;
+        let id_in = |child: &Domain| child.parent.filter(|(parent, _)| *parent == domain.node).map(|(_, id)| id);
+        let inside: Vec<_> = system.domains.iter().filter_map(|child| Some((child, id_in(child)?))).collect();
         let mut children = Vec::new();
-        for child in &self.system.domains {
-            let Some((_, id)) = child.parent.filter(|(parent, _)| *parent == domain.node) else { continue };
-            let (pd, supervisor) = (child.name.clone(), domain.name.clone());
-            let mut refuse =
-                |why| self.add(child.at, Problem::ChildUnfit { pd: pd.clone(), why, supervisor: supervisor.clone() });
-            if child.is(Target::Vmm) {
-                refuse("it is a VMM");
-            }
-            if child.passive {
-                refuse("it is passive");
-            }
-            let Some(path) = &child.program else { continue };
-            match Program::load(self.files, path) {
-                Ok(program) => {
-                    if program.has_data {
-                        self.add(
-                            child.at,
-                            Problem::ChildUnfit {
-                                pd,
-                                why: "variables of its program begin with other values than zero",
-                                supervisor,
-                            },
-                        );
-                    }
-                    children.push(Child {
-                        name: self.name(child.at, &child.name),
-                        id: id.into(),
-                        entry: program.entry,
-                    });
+        for (child, id) in &inside {
+            let program = child.program.as_ref().map(|path| Program::load(self.files, path));
+            let has_data = matches!(program, Some(Ok(Program { has_data: true, .. })));
+            for (unfit, why) in [
+                (child.is(Target::Vmm), "it is a VMM"),
+                (child.passive, "it is passive"),
+                (has_data, "variables of its program begin with other values than zero"),
+            ] {
+                if unfit {
+                    let (pd, supervisor) = (child.name.clone(), domain.name.clone());
+                    self.add(child.at, Problem::ChildUnfit { pd, why, supervisor });
                 }
-                Err(problem) => self.add(child.at, problem),
+            }
+            match program {
+                Some(Ok(Program { entry, .. })) => {
+                    let name = self.name(child.at, &child.name);
+                    children.push(Child { name, id: (*id).into(), entry });
+                }
+                Some(Err(problem)) => self.add(child.at, problem),
+                None => {}
             }
         }
         let (supervisor, count) = (domain.name.clone(), children.len());
-        if !self.system.domains.iter().any(|child| child.parent.is_some_and(|(parent, _)| parent == domain.node)) {
+        if inside.is_empty() {
             self.add(domain.at, Problem::SupervisorEmpty { supervisor });
         } else if count > MAX_CHILDREN {
             self.add(domain.at, Problem::ChildCount { supervisor, count, max: MAX_CHILDREN });

@@ -77,12 +77,6 @@ impl State {
         Self::Supervises,
     ];
 
-    /// Whether it is that of a guest.
-    #[must_use]
-    pub fn is_guest(self) -> bool {
-        !matches!(self, Self::None | Self::Supervises)
-    }
-
     /// The state that a client's word means; none if the client wrote something else.
     pub(crate) fn from_bits(bits: u64) -> Self {
         Self::ALL.into_iter().find(|state| *state as u64 == bits).unwrap_or_default()

@@ -10,7 +10,7 @@
 pub const PERIOD: u64 = 10;
 
 /// The faults of one driver.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Faults {
     /// When the first one of the period was.
     since: u64,
