@@ -11,6 +11,8 @@ use anyhow::Result;
 /// The operator turns the second guest off and on again; the machine then outlives the first one.
 pub fn two_linux(setup: &Setup) -> Result<()> {
     let mut machine = boot(setup, "two-linux")?;
+    // What is typed before the serial driver is up may be lost.
+    machine.expect("the first guest's prompt", "^first# ", BOOT)?;
     focus(&mut machine, 1)?;
     machine.expect("the guest's prompt", "^second# ", BOOT)?;
     machine.send_bytes(b"\x1dO")?;
