@@ -4,17 +4,24 @@
 //! A plugin of QEMU (its plugin interface, version 1) that counts the instructions executed between marks.
 //!
 //! A mark is a HINT that the architecture has not allocated, and so a NOP: the program that is measured contains it, in a
-//! guest as on bare QEMU. `hint #64 + n` begins an interval of operation n, `hint #127` ends it. When QEMU ends, the file
-//! given by `-plugin libcounter.so,out=PATH` gets a line for each operation that was measured: its number, and how many
-//! instructions all its intervals took in seL4, below 1 GiB (where the protection domains are), and elsewhere.
+//! guest as on bare QEMU. `hint #64 + n` begins an interval of operation n, `hint #127` ends it. Arguments are
+//! `-plugin libcounter.so,out=PATH,program=ELF,program=ELF…`. When QEMU ends, the file PATH gets a table: in the first line
+//! the names of its columns, then a line for each operation that was measured, with its number and what all its intervals
+//! took: instructions in seL4, returns from there, instructions elsewhere and in each of the programs.
+//!
+//! Protection domains are linked to the same addresses: an instruction is a program's if the page that it is in, as the
+//! machine's memory has it, is what the program has at that address. Domains of one program are one.
 //!
 //! It counts for one CPU: with several, the intervals of all would be mixed.
 
+use object::{Object, ObjectSegment};
+use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fmt::Write;
-use std::ptr;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{fs, ptr, slice};
 
 /// HINT #0: NOP. The number stands in bits 11 to 5.
 const HINT: u32 = 0xd503_201f;
@@ -22,8 +29,17 @@ const BEGIN: usize = 64;
 const END: usize = 127;
 const OPERATIONS: usize = END - BEGIN;
 
-/// Where an instruction is.
-const PLACES: usize = 3;
+/// ERET.
+const RETURN: u32 = 0xd69f_03e0;
+
+/// What is counted: these three, and the instructions of each program.
+const PLACES: usize = 32;
+const KERNEL: usize = 0;
+const RETURNS: usize = 1;
+const ELSEWHERE: usize = 2;
+const PROGRAMS: usize = 3;
+
+const PAGE: u64 = 4096;
 
 /// Of all instructions, by place.
 static COUNTS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
@@ -33,7 +49,19 @@ static START: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 static CURRENT: AtomicUsize = AtomicUsize::new(OPERATIONS);
 /// By operation and place, of the intervals that have ended.
 static SUMS: [[AtomicU64; PLACES]; OPERATIONS] = [const { [const { AtomicU64::new(0) }; PLACES] }; OPERATIONS];
-static FILE: OnceLock<String> = OnceLock::new();
+static ARGUMENTS: OnceLock<Arguments> = OnceLock::new();
+
+struct Arguments {
+    /// Where the table goes.
+    file: String,
+    programs: Vec<Program>,
+}
+
+struct Program {
+    name: String,
+    /// Each with its address.
+    segments: Vec<(u64, Vec<u8>)>,
+}
 
 #[repr(C)]
 struct Block {
@@ -61,6 +89,7 @@ unsafe extern "C" {
     fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
     fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
     fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
+    fn qemu_plugin_insn_haddr(instruction: *const Instruction) -> *const c_void;
     fn qemu_plugin_insn_data(instruction: *const Instruction) -> *const c_void;
     fn qemu_plugin_insn_size(instruction: *const Instruction) -> usize;
     fn qemu_plugin_register_vcpu_insn_exec_inline(
@@ -94,16 +123,15 @@ pub unsafe extern "C" fn qemu_plugin_install(
     count: c_int,
     arguments: *const *const c_char,
 ) -> c_int {
-    for index in 0..usize::try_from(count).unwrap_or(0) {
-        // SAFETY: the caller promises as many strings.
-        let argument = unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy();
-        match argument.strip_prefix("out=") {
-            // Not set before: QEMU loads the plugin once.
-            Some(path) => _ = FILE.set(path.to_owned()),
-            None => {
-                eprintln!("counter: unknown argument `{argument}`; remedy: out=PATH");
-                return -1;
-            }
+    // SAFETY: the caller promises as many strings.
+    let arguments = (0..usize::try_from(count).unwrap_or(0))
+        .map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy().into_owned());
+    match parse(arguments) {
+        // Not set before: QEMU loads the plugin once.
+        Ok(arguments) => _ = ARGUMENTS.set(arguments),
+        Err(error) => {
+            eprintln!("counter: {error}");
+            return -1;
         }
     }
     // SAFETY: `id` is this plugin's, and the callbacks have the types that the interface asks for.
@@ -114,13 +142,59 @@ pub unsafe extern "C" fn qemu_plugin_install(
     0
 }
 
-/// 0: seL4, which a hypervisor kernel maps from 2^39 on, below the upper half. 1: a domain. 2: a guest.
-fn place(address: u64) -> usize {
-    match address >> 30 {
-        0 => 1,
-        0x200..0x400 => 0,
-        _ => 2,
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
+    let mut parsed = Arguments { file: String::new(), programs: Vec::new() };
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some(("out", path)) => parsed.file = path.to_owned(),
+            Some(("program", path)) if parsed.programs.len() < PLACES - PROGRAMS => {
+                parsed.programs.push(Program::read(path.as_ref()).map_err(|error| format!("{path}: {error}"))?);
+            }
+            _ => return Err(format!("`{argument}` is unknown, or one too many; remedy: out=PATH, program=ELF").into()),
+        }
     }
+    Ok(parsed)
+}
+
+impl Program {
+    fn read(path: &Path) -> Result<Self, Box<dyn Error>> {
+        let bytes = fs::read(path)?;
+        let segments = object::File::parse(bytes.as_slice())?
+            .segments()
+            .map(|segment| Ok((segment.address(), segment.data()?.to_owned())))
+            .collect::<object::Result<_>>()?;
+        Ok(Self { name: path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), segments })
+    }
+
+    /// Whether the page at `address` is this program's, as far as a segment has it.
+    fn has(&self, address: u64, page: &[u8]) -> bool {
+        self.segments.iter().any(|(start, bytes)| {
+            let (first, last) = (address.max(*start), address.saturating_add(PAGE).min(start + bytes.len() as u64));
+            first < last
+                && bytes[(first - start) as usize..(last - start) as usize]
+                    == page[(first - address) as usize..(last - address) as usize]
+        })
+    }
+}
+
+/// Whose instruction it is.
+///
+/// # Safety
+/// As of a callback for a translated block.
+unsafe fn place(instruction: *const Instruction) -> usize {
+    // SAFETY: the caller promises it.
+    let (address, host) = unsafe { (qemu_plugin_insn_vaddr(instruction), qemu_plugin_insn_haddr(instruction)) };
+    // A hypervisor kernel maps itself from 2^39 on, below the upper half.
+    if (0x200..0x400).contains(&(address >> 30)) {
+        return KERNEL;
+    }
+    let Some(arguments) = ARGUMENTS.get().filter(|_| !host.is_null()) else { return ELSEWHERE };
+    let within = (address % PAGE) as usize;
+    // SAFETY: a page of the machine is whole in QEMU's memory too. While a block is translated no instruction is executed;
+    // a device that writes the page at this time would only spoil the comparison.
+    let page = unsafe { slice::from_raw_parts(host.cast::<u8>().sub(within), PAGE as usize) };
+    let program = arguments.programs.iter().position(|program| program.has(address - within as u64, page));
+    program.map_or(ELSEWHERE, |index| PROGRAMS + index)
 }
 
 extern "C" fn translated(_id: u64, block: *mut Block) {
@@ -129,12 +203,18 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
     unsafe {
         for index in 0..qemu_plugin_tb_n_insns(block) {
             let instruction = qemu_plugin_tb_get_insn(block, index);
-            let counter = COUNTS[place(qemu_plugin_insn_vaddr(instruction))].as_ptr();
-            qemu_plugin_register_vcpu_insn_exec_inline(instruction, ADD, counter.cast(), 1);
+            let count = |place: usize| {
+                qemu_plugin_register_vcpu_insn_exec_inline(instruction, ADD, COUNTS[place].as_ptr().cast(), 1);
+            };
+            let place = place(instruction);
+            count(place);
             if qemu_plugin_insn_size(instruction) != size_of::<u32>() {
                 continue;
             }
             let word = u32::from_le(qemu_plugin_insn_data(instruction).cast::<u32>().read_unaligned());
+            if word == RETURN && place == KERNEL {
+                count(RETURNS);
+            }
             let number = (word >> 5 & 0x7f) as usize;
             if word & !(0x7f << 5) == HINT & !(0x7f << 5) && number >= BEGIN {
                 let data = ptr::without_provenance_mut(number);
@@ -158,16 +238,20 @@ extern "C" fn marked(_cpu: c_uint, data: *mut c_void) {
 }
 
 extern "C" fn exiting(_id: u64, _data: *mut c_void) {
-    let Some(path) = FILE.get() else { return };
-    let mut text = String::new();
+    let Some(Arguments { file, programs }) = ARGUMENTS.get() else { return };
+    let names = ["operation", "seL4", "returns", "elsewhere"].into_iter();
+    let names: Vec<_> = names.chain(programs.iter().map(|program| program.name.as_str())).collect();
+    let mut text = names.join(" ");
     for (operation, sums) in SUMS.iter().enumerate() {
-        let [kernel, domains, others] = sums.each_ref().map(|sum| sum.load(Relaxed));
-        if kernel + domains + others > 0 {
+        let sums = sums.each_ref().map(|sum| sum.load(Relaxed));
+        if sums.iter().sum::<u64>() > 0 {
             // Writing to a string does not fail.
-            let _ = writeln!(text, "{operation} {kernel} {domains} {others}");
+            let _ = write!(text, "\n{operation}");
+            sums[..PROGRAMS + programs.len()].iter().for_each(|sum| _ = write!(text, " {sum}"));
         }
     }
-    if let Err(error) = std::fs::write(path, text) {
-        eprintln!("counter: {path}: {error}");
+    text.push('\n');
+    if let Err(error) = fs::write(file, text) {
+        eprintln!("counter: {file}: {error}");
     }
 }

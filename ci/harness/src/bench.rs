@@ -6,8 +6,10 @@
 //! QEMU counts 2 ns of virtual time per instruction and skips idle time, so the figures repeat. The guest runs `/origin`
 //! (guests/bench), which prints at which virtual time its uptime was zero.
 
+mod counts;
 mod exits;
 mod io;
+mod split;
 mod wakes;
 
 use crate::machine::{Machine, Stop};
@@ -111,6 +113,15 @@ fn boot(setup: &Setup, name: &str, mut command: Command) -> Result<Boot> {
     Ok(Boot { uptime, power_on: origin + uptime })
 }
 
+/// The ELF files of protection domains in `directory`, sorted.
+fn programs(directory: &Path) -> Result<Vec<PathBuf>> {
+    let read = directory.read_dir().with_context(|| directory.display().to_string())?;
+    let mut paths = read.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "elf"));
+    paths.sort();
+    Ok(paths)
+}
+
 #[derive(Default)]
 struct Report {
     text: String,
@@ -140,11 +151,7 @@ impl Report {
 
     fn programs(&mut self, directory: &Path) -> Result<()> {
         self.line(format_args!("\n{:<28}{:>8}{:>8}{:>8}{:>8}", "bytes", "text", "data", "bss", "limit"));
-        let read = directory.read_dir().with_context(|| directory.display().to_string())?;
-        let mut paths = read.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "elf"));
-        paths.sort();
-        for path in paths {
+        for path in programs(directory)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let size = size::program(&path)?;
             let limit = if name == "vmm.elf" { VMM_TEXT.to_string() } else { String::new() };

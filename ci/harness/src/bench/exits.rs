@@ -6,13 +6,11 @@
 //! QEMU counts one nanosecond of virtual time per instruction, so that the guest `exits` measures instructions with its
 //! counter. Which of them are whose, and how many a sleeping machine executes, tells the plugin `ci/counter`.
 
+use super::counts::{self, Count, Counts};
 use super::{Report, Setup, wakes};
 use crate::machine::Machine;
 use crate::qemu::Console;
 use anyhow::{Context, Result};
-use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -49,9 +47,6 @@ const ROWS: [Row; 8] = [
     row("register-read", "virtio register read", None, Some(1)),
 ];
 
-/// Instructions by the plugin's number of the operation: in seL4, in protection domains, elsewhere.
-type Counts = HashMap<usize, [u64; 3]>;
-
 /// Measures, and adds to the report.
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     if let Some(image) = &setup.exits_image {
@@ -81,7 +76,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
                 machine.expect("the end of the sleep", "^init: status 0$", LIMIT)?;
                 Ok(())
             })?;
-            Ok(counts.get(&0).context("the marks of /idle")?.iter().sum())
+            Ok(counts.get(&0).context("the marks of /idle")?.all())
         };
         report.idle(idle("bare-idle", bare)?, idle("idle", ours)?);
     }
@@ -95,25 +90,13 @@ fn run(
     mut command: Command,
     expect: impl FnOnce(&mut Machine) -> Result<()>,
 ) -> Result<Counts> {
-    let log = |extension| setup.logs.join(format!("{}-{}-{name}.{extension}", setup.board, setup.config));
-    let counts = log("counts");
     command.args(["-icount", "shift=0,sleep=off"]);
-    command.arg("-plugin").arg(format!("{},out={}", setup.counter.display(), counts.display()));
-    let mut machine = Machine::start(command, &log("log"), &setup.stop)?;
+    let file = counts::load(setup, name, &mut command)?;
+    let log = setup.logs.join(format!("{}-{}-{name}.log", setup.board, setup.config));
+    let mut machine = Machine::start(command, &log, &setup.stop)?;
     expect(&mut machine)?;
     machine.expect_exit(0, LIMIT)?;
-    parse(&counts)
-}
-
-/// Reads what the plugin wrote.
-fn parse(path: &Path) -> Result<Counts> {
-    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let line = |line: &str| {
-        let numbers = line.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
-        let [operation, kernel, domains, others] = numbers[..] else { return None };
-        Some((usize::try_from(operation).ok()?, [kernel, domains, others]))
-    };
-    text.lines().map(|text| line(text).with_context(|| format!("{}: {text}", path.display()))).collect()
+    counts::read(&file)
 }
 
 impl Report {
@@ -125,11 +108,12 @@ impl Report {
         ));
         let shown = |number: Option<u64>| number.map_or("-".to_owned(), |number| number.to_string());
         for (index, (row, total)) in ROWS.iter().zip(totals).enumerate() {
-            let share =
-                |place: usize| shown(counts.get(&index).map(|counts| (counts[place] + ITERATIONS / 2) / ITERATIONS));
-            let (kernel, vmm) = (share(0), share(1));
+            let share = |of: fn(&Count) -> u64| {
+                shown(counts.get(&index).map(|count| (of(count) + ITERATIONS / 2) / ITERATIONS))
+            };
+            let (kernel, domains) = (share(|count| count.kernel), share(Count::in_domains));
             let (libvmm, limit) = (shown(row.libvmm), shown(row.limit));
-            self.line(format_args!("{:<28}{libvmm:>8}{total:>8}{kernel:>8}{vmm:>8}{limit:>8}", row.what));
+            self.line(format_args!("{:<28}{libvmm:>8}{total:>8}{kernel:>8}{domains:>8}{limit:>8}", row.what));
             if let Some(limit) = row.limit.filter(|limit| total > limit) {
                 self.exceeded.push(format!("{} takes {total} instructions, more than {limit}", row.what));
             }
@@ -167,7 +151,9 @@ mod tests {
     #[test]
     fn shares_are_rounded_and_beside_their_total() {
         let mut report = Report::default();
-        report.exits(&[3200], &Counts::from([(0, [29_859_786, 2_140_214, 40_000])]));
+        let domains = vec![("vmm".to_owned(), 2_140_214)];
+        let count = Count { kernel: 29_859_786, guest: 40_000, domains, ..Count::default() };
+        report.exits(&[3200], &Counts::from([(0, count)]));
         assert!(
             report.text.ends_with("trapped GICD write              4434    3200    2986     214    3250\n"),
             "{}",

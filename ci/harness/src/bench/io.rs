@@ -3,7 +3,7 @@
 
 //! What input and output cost: `/io` (guests/bench) in a guest, and on QEMU without a hypervisor.
 
-use super::{Report, Setup};
+use super::{Report, Setup, counts};
 use crate::machine::Machine;
 use crate::peer::NETWORK_UP;
 use crate::qemu::{COUNTED, Console};
@@ -26,7 +26,7 @@ const DISK: u64 = 64 << 20;
 
 /// How a figure is shown, and which is better.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Unit {
+pub(super) enum Unit {
     /// Microseconds for each operation: less is better.
     Microseconds,
     /// Operations of so many bytes, in megabytes in a second.
@@ -36,10 +36,10 @@ enum Unit {
 }
 
 /// A figure, with what libvmm 0.2.0 on Microkit 2.3.0 (release) once gave, and the limit.
-struct Figure {
+pub(super) struct Figure {
     /// As `/io` calls it.
-    name: &'static str,
-    what: &'static str,
+    pub name: &'static str,
+    pub what: &'static str,
     unit: Unit,
     libvmm: f64,
     limit: f64,
@@ -49,7 +49,8 @@ const fn figure(name: &'static str, what: &'static str, unit: Unit, libvmm: f64,
     Figure { name, what, unit, libvmm, limit }
 }
 
-const FIGURES: [Figure; 13] = [
+/// In the order of the marks of `/io`.
+pub(super) const FIGURES: [Figure; 13] = [
     figure("read-4k", "read 4 KiB, µs", Unit::Microseconds, 82.9, 62.0),
     figure("read-64k", "read 64 KiB, MB/s", Unit::Megabytes(65_536.0), 535.0, 950.0),
     figure("read-64k-scattered", "read 64 KiB to pages, MB/s", Unit::Megabytes(65_536.0), 203.0, 650.0),
@@ -84,28 +85,44 @@ impl Figure {
 /// By name.
 type Figures = HashMap<String, f64>;
 
+/// What `/io` measured, by the figure's name: how many operations took how many nanoseconds.
+pub(super) type Measured = HashMap<String, (f64, f64)>;
+
 /// Measures and reports. Figures without what they need are shown, but as invalid.
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let Some(image) = &setup.io_image else { return Ok(()) };
     let disk = Disk::new()?;
     let core = Core::last()?;
     let mut invalid = disk.invalid.clone();
-    let mut figures = |name, command| -> Result<Figures> {
-        let (figures, refused) = run(setup, core, name, command)?;
+    let mut measured = |name, command| -> Result<Measured> {
+        let (measured, refused) = run(setup, core, name, command)?;
         invalid = invalid.take().or(refused);
-        Ok(figures)
+        Ok(measured)
     };
     let mut bare = setup.qemu.bare_with_devices(&setup.kernel, &disk.path);
     bare.arg("-initrd").arg(&setup.initramfs).args(["-append", "console=ttyAMA0 quiet"]);
-    let bare = figures("bare-io", bare)?;
-    let ours = setup.qemu.sel4(&setup.board, &setup.config, image, Some(&disk.path), Console::Plain)?;
-    let ours = figures("bench-io", ours)?;
-    report.figures(&bare, &ours, invalid.as_deref());
+    let bare = measured("bare-io", bare)?;
+    let ours = || setup.qemu.sel4(&setup.board, &setup.config, image, Some(&disk.path), Console::Plain);
+    let timed = measured("bench-io", ours()?)?;
+    // Once more, for the plugin has QEMU take longer.
+    let mut command = ours()?;
+    let counts = counts::load(setup, "split-io", &mut command)?;
+    let counted = measured("split-io", command)?;
+    report.figures(&values(&bare), &values(&timed), invalid.as_deref());
+    report.split(&counts::read(&counts)?, &counted);
     Ok(())
 }
 
-/// Boots, runs `/io`, and returns its figures, and why they are invalid if they are.
-fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(Figures, Option<String>)> {
+fn values(measured: &Measured) -> Figures {
+    let value = |figure: &Figure| {
+        let (operations, nanoseconds) = *measured.get(figure.name)?;
+        Some((figure.name.to_owned(), figure.value(operations, nanoseconds)))
+    };
+    FIGURES.iter().filter_map(value).collect()
+}
+
+/// Boots, runs `/io`, and returns what that measured, and why it is invalid if it is.
+fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(Measured, Option<String>)> {
     command.args(COUNTED);
     core.pin(&mut command);
     let log = setup.logs.join(format!("{}-{}-{name}.log", setup.board, setup.config));
@@ -115,7 +132,7 @@ fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(F
     let (port, refused) = peer(core)?;
     invalid = invalid.or(refused);
     machine.send(NETWORK_UP)?;
-    let mut figures = Figures::new();
+    let mut measured = Measured::new();
     for command in ["/io disk".to_owned(), format!("/io net {port}"), "/io console /dev/hvc0".to_owned()] {
         machine.expect("the shell's prompt", PROMPT, LIMIT)?;
         machine.send(&format!("{command}; echo status $?"))?;
@@ -124,18 +141,15 @@ fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(F
                 machine.expect("a figure", r"^(?:io: ([a-z0-9-]+) ([0-9]+) ([0-9]+)|status ([0-9]+))$", LIMIT)?;
             let [_, name, operations, nanoseconds, status] = &line[..] else { bail!("a figure: {line:?}") };
             match status.as_str() {
-                "" => {}
+                "" => _ = measured.insert(name.clone(), (operations.parse()?, nanoseconds.parse()?)),
                 "0" => break,
                 status => bail!("`{command}` ends with status {status}"),
-            }
-            if let Some(figure) = FIGURES.iter().find(|figure| figure.name == name) {
-                figures.insert(name.clone(), figure.value(operations.parse()?, nanoseconds.parse()?));
             }
         }
     }
     machine.send("poweroff -f")?;
     machine.expect_exit(0, LIMIT)?;
-    Ok((figures, invalid))
+    Ok((measured, invalid))
 }
 
 /// A host that receives from the first who connects to the port it returns, sends to the second, and is sent datagrams;

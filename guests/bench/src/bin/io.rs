@@ -3,7 +3,8 @@
 
 //! `io disk` and `io net PORT`: what input and output cost. A line for each figure: name, operations, nanoseconds.
 //!
-//! Before and after what a figure measures, an instruction without effect says so to whoever counts instructions outside.
+//! Around what the nth figure measures stand `hint #64 + n` and `hint #127`, which do nothing: marks for QEMU's plugin
+//! (ci/counter), which tells where the instructions were executed.
 
 #![no_std]
 #![no_main]
@@ -75,21 +76,26 @@ fn seed() -> Result<(), Errno> {
     Ok(())
 }
 
-/// Measures `operations` times `once`, and prints the figure. The first few, done before, warm up what they pass through.
-fn repeat(name: &str, operations: usize, mut once: impl FnMut(usize) -> Result<(), Errno>) -> Result<(), Errno> {
+/// Measures `operations` times `once`, and prints the figure, the nth of this program. The first few, done before, warm up
+/// what they pass through.
+fn repeat<const N: u32>(
+    name: &str,
+    operations: usize,
+    mut once: impl FnMut(usize) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     let warm_up = operations.min(8);
     (0..warm_up).try_for_each(&mut once)?;
-    time(name, operations, || (warm_up..warm_up + operations).try_for_each(&mut once))
+    time::<N>(name, operations, || (warm_up..warm_up + operations).try_for_each(&mut once))
 }
 
-/// Times `all`, which is `operations` of something, and prints the figure.
-fn time(name: &str, operations: usize, all: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+/// Times `all`, which is `operations` of something, and prints the figure, the nth.
+fn time<const N: u32>(name: &str, operations: usize, all: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
     let (before, frequency) = counter();
     // SAFETY: an unallocated hint does nothing.
-    unsafe { asm!("hint #0x70") };
+    unsafe { asm!("hint #64 + {}", const N) };
     let done = all();
     // SAFETY: an unallocated hint does nothing.
-    unsafe { asm!("hint #0x71") };
+    unsafe { asm!("hint #127") };
     let counts = u128::from(counter().0 - before);
     done?;
     let nanoseconds = counts * 1_000_000_000 / u128::from(frequency);

@@ -14,5 +14,5 @@ pub fn measure(path: &CStr) -> Result<(), Errno> {
     let terminal = open(path, O_WRONLY)?;
     let mut line = [b'.'; 4096];
     line.iter_mut().skip(63).step_by(64).for_each(|byte| *byte = b'\n');
-    time("console-write", COUNT * line.len(), || (0..COUNT).try_for_each(|_| write_all(terminal, &line)))
+    time::<12>("console-write", COUNT * line.len(), || (0..COUNT).try_for_each(|_| write_all(terminal, &line)))
 }

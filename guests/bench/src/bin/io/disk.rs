@@ -23,14 +23,14 @@ pub fn measure() -> Result<(), Errno> {
     const O_RDWR_DIRECT: usize = 0o200_002;
     let disk = Disk { file: open(c"/dev/vda", O_RDWR_DIRECT)?, memory: contiguous_pages()? };
     let at = |n: usize, len: usize| n * len % AREA;
-    repeat("read-4k", 1000, |n| disk.read(4 * KIB, at(n, 4 * KIB)))?;
-    repeat("read-64k", 400, |n| disk.read(64 * KIB, at(n, 64 * KIB)))?;
-    repeat("read-64k-scattered", 400, |n| disk.read_scattered(at(n, 64 * KIB)))?;
-    repeat("read-1m", 100, |n| disk.read(MIB, at(n, MIB)))?;
-    repeat("write-1m", 100, |n| disk.write(MIB, at(n, MIB)))?;
+    repeat::<0>("read-4k", 1000, |n| disk.read(4 * KIB, at(n, 4 * KIB)))?;
+    repeat::<1>("read-64k", 400, |n| disk.read(64 * KIB, at(n, 64 * KIB)))?;
+    repeat::<2>("read-64k-scattered", 400, |n| disk.read_scattered(at(n, 64 * KIB)))?;
+    repeat::<3>("read-1m", 100, |n| disk.read(MIB, at(n, MIB)))?;
+    repeat::<4>("write-1m", 100, |n| disk.write(MIB, at(n, MIB)))?;
     disk.read_at_random(8000)?;
-    repeat("write-512", 1000, |n| disk.write(512, at(n, 512)))?;
-    repeat("write-4k-sync", 1000, |n| disk.write(4 * KIB, at(n, 4 * KIB)).and_then(|()| disk.sync()))
+    repeat::<6>("write-512", 1000, |n| disk.write(512, at(n, 512)))?;
+    repeat::<7>("write-4k-sync", 1000, |n| disk.write(4 * KIB, at(n, 4 * KIB)).and_then(|()| disk.sync()))
 }
 
 /// Two mebibytes of small pages that lie one behind the other in physical memory too.
@@ -96,7 +96,7 @@ impl Disk {
         // Those that are to be submitted next.
         let mut ready: [usize; DEPTH] = core::array::from_fn(|slot| slot);
         let mut events = [[0_usize; 4]; DEPTH];
-        time("read-4k-random", count, || {
+        time::<5>("read-4k-random", count, || {
             let (mut submitted, mut completed, mut free) = (0, 0, DEPTH);
             while completed < count {
                 let batch = free.min(count - submitted);

@@ -20,10 +20,10 @@ const AMOUNT: usize = 32 * MIB;
 pub fn measure(port: u16) -> Result<(), Errno> {
     ping()?;
     let datagrams = connect(DATAGRAM, 0, port)?;
-    repeat("udp-send-64", 4000, |_| write_all(datagrams, &[0; 64]))?;
+    repeat::<9>("udp-send-64", 4000, |_| write_all(datagrams, &[0; 64]))?;
     let mut buffer = [0; 64 << 10];
     let stream = connect(STREAM, 0, port)?;
-    time("tcp-send", AMOUNT, || {
+    time::<10>("tcp-send", AMOUNT, || {
         (0..AMOUNT / buffer.len()).try_for_each(|_| write_all(stream, &buffer))?;
         const SHUT_WR: usize = 1;
         // SAFETY: shutdown(stream, SHUT_WR) touches no memory of this program.
@@ -32,7 +32,7 @@ pub fn measure(port: u16) -> Result<(), Errno> {
         if read(stream, &mut [0])? == 0 { Ok(()) } else { Err(Errno(71)) }
     })?;
     let stream = connect(STREAM, 0, port)?;
-    time("tcp-receive", AMOUNT, || {
+    time::<11>("tcp-receive", AMOUNT, || {
         let mut received = 0;
         while let len @ 1.. = read(stream, &mut buffer)? {
             received += len;
@@ -66,7 +66,7 @@ fn ping() -> Result<(), Errno> {
     const ECHO_REQUEST: u8 = 8;
     const IP_HEADER: usize = 20;
     let socket = connect(RAW, IPPROTO_ICMP, 0)?;
-    repeat("ping", 1000, |n| {
+    repeat::<8>("ping", 1000, |n| {
         let mut request = [0; 64];
         let [high, low] = (n as u16).to_be_bytes();
         request[..8].copy_from_slice(&[ECHO_REQUEST, 0, 0, 0, b'i', b'o', high, low]);
