@@ -16,6 +16,7 @@ use config::{
 use vmm_core::boot::{self, BootError, RAM_UNIT};
 use vmm_core::fdt::is_device_tree;
 use vmm_core::map::VIRTIO;
+use vmm_core::virtio::feature;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Guest-physical address of the GICv2 CPU interface, on every board that has one.
@@ -28,7 +29,7 @@ const PAGE: u64 = 0x1000;
 /// The largest guest-physical address space that seL4 has on Arm.
 const ADDRESS_SPACE: u64 = 1 << 48;
 
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "ram",
     "kernel",
     "kernel-format",
@@ -36,6 +37,7 @@ const SETTINGS: [&str; 12] = [
     "dtb",
     "dtb-fragment",
     "virtio",
+    "access-platform",
     "bootargs",
     "log",
     "on-crash",
@@ -45,6 +47,8 @@ const SETTINGS: [&str; 12] = [
 const LOG_LEVELS: [(&str, LogLevel); 4] =
     [("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 
+/// What devices offer for it.
+const ACCESS_PLATFORM: [(&str, u64); 2] = [("true", feature::ACCESS_PLATFORM), ("false", 0)];
 const ENDINGS: [(&str, Ending); 3] = [("restart", Ending::Restart), ("halt", Ending::Halt), ("off", Ending::Off)];
 /// How often a guest is restarted after crashes in a row, unless it is said.
 const RESTART_LIMIT: u64 = 5;
@@ -131,6 +135,9 @@ impl<'a> Vmm<'a> {
         }
         if let Some(level) = self.settings.choice(checker, "log", &LOG_LEVELS) {
             self.config.log_level = level;
+        }
+        if let Some(features) = self.settings.choice(checker, "access-platform", &ACCESS_PLATFORM) {
+            self.config.virtio_features = features;
         }
         if let Some(ending) = self.settings.choice(checker, "on-crash", &ENDINGS) {
             self.config.on_crash = ending;
@@ -357,6 +364,7 @@ fn empty() -> config::Vmm {
         on_reset: Ending::Restart,
         restart_limit: RESTART_LIMIT,
         serial: Link::NONE,
+        virtio_features: 0,
         virtio: Window::default(),
         blk: [Link::NONE; MAX_DISKS],
         blk_drivers: FromZeros::new_zeroed(),

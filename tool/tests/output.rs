@@ -100,7 +100,8 @@ fn drivers_are_told_their_device_and_their_clients_in_order() {
 
 #[test]
 fn a_vmm_is_told_its_virtio_devices() {
-    let fixture = Fixture::new("virtio-vmm", VIRTIO, BOARD);
+    let system = VIRTIO.replace("virtio=\"b_page\"", "virtio=\"b_page\" access-platform=\"true\"");
+    let fixture = Fixture::new("virtio-vmm", &system, BOARD);
     assert_eq!(fixture.expand(), Ok(()));
     let page = Page::read(&fixture, "config/a_vmm.bin");
     let a = Vmm::from_file(&page.0).unwrap();
@@ -115,6 +116,7 @@ fn a_vmm_is_told_its_virtio_devices() {
     let page = Page::read(&fixture, "config/b_vmm.bin");
     let b = Vmm::from_file(&page.0).unwrap();
     assert_eq!(b.blk, [link(0x6000_0000, 0x1000, 3), Link::NONE]);
+    assert_eq!((a.virtio_features, b.virtio_features), (0, 1 << 33), "VIRTIO_F_ACCESS_PLATFORM only where it is set");
     assert_eq!((b.net[1], b.rng, b.console.link), (Link::NONE, Link::NONE, Link::NONE));
 }
 

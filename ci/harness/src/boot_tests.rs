@@ -501,6 +501,9 @@ fn two_guests(setup: &Setup) -> Result<()> {
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, BOOT)?;
+        // VIRTIO_F_ACCESS_PLATFORM, which the second guest has been given; the disk has the first driver.
+        let platform = "cut -c 34 /sys/bus/virtio/devices/virtio0/features";
+        at_prompt(&mut machine, prompt, platform, &format!("^{n}$"))?;
         use_disk(&mut machine, prompt)?;
         let interface = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
         at_prompt(&mut machine, prompt, &interface, "^up 0$")?;

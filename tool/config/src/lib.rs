@@ -45,7 +45,7 @@ pub const MAX_BOOTARGS: usize = 1024;
 pub const MAX_NAME: usize = 32;
 
 /// Layout version of all records.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 const MAGIC: u32 = u32::from_le_bytes(*b"vmmc");
 
 /// Which record a configuration file holds.
@@ -271,6 +271,8 @@ pub struct Vmm {
     pub restart_limit: u64,
     /// The guest's console and this PD's log, served by the serial PD.
     pub serial: Link,
+    /// The features that the guest's virtio devices offer and need not: `VIRTIO_F_ACCESS_PLATFORM` or none (virtio 1.2, 6).
+    pub virtio_features: u64,
     /// The page of the virtio devices' registers, mapped uncached, and read-only for the guest; empty without such devices.
     pub virtio: Window,
     /// The guest's disks, served by disk drivers; or none.

@@ -106,7 +106,7 @@ impl Virtio {
                 Some(End::Console(client)) => Ok(Device::Console(Console::new(client, size))),
             };
             match device {
-                Ok(device) => slots.attach(slot, device),
+                Ok(device) => slots.attach(slot, device, config.virtio_features),
                 Err(why) => log(LogLevel::Error, format_args!("{name} is left out: its driver {why}")),
             }
         }

@@ -85,7 +85,7 @@ impl World {
         };
         let mut slots = Slots::new();
         slots.set_page(page());
-        let guest = Guest::with(slots, device);
+        let guest = Guest::with(slots, device, feature::ACCESS_PLATFORM);
         Self { guest, domain, region, owed: Vec::new(), hostile: false, broken: false }
     }
 

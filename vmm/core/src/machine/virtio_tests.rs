@@ -36,7 +36,7 @@ fn machine(ram: &mut [u8]) -> (TestMachine<'_>, Server<'static>) {
     let mut server = Server::new(region).unwrap();
     assert!(server.sleep());
     let devices = Box::leak(Box::new(slots()));
-    devices.attach(SLOT, Device::Blk(Blk::new(Client::new(region).unwrap(), INFO, "disk")));
+    devices.attach(SLOT, Device::Blk(Blk::new(Client::new(region).unwrap(), INFO, "disk")), 0);
     let console = FakeConsole { room: 64, ..FakeConsole::default() };
     let mut machine = Machine::new(ram, 2, Version::V2, console, Clock { now: || 0, frequency: 1 });
     machine.attach(devices);

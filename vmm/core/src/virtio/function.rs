@@ -91,11 +91,11 @@ pub struct Function<D> {
 }
 
 impl<D: VirtioDevice> Function<D> {
-    /// `device` after reset.
-    pub fn new(device: D) -> Self {
+    /// `device` after reset. It offers its own features, [`feature::OFFERED`], and `more`.
+    pub fn new(device: D, more: u64) -> Self {
         let config = device.config();
         Self {
-            features: device.features() | feature::OFFERED,
+            features: device.features() | feature::OFFERED | more,
             device,
             status: 0,
             driver_features: 0,

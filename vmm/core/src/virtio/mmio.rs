@@ -214,10 +214,11 @@ impl Slots {
         }
     }
 
-    /// Puts `device` into slot `index`, less than [`VIRTIO_SLOTS`].
-    pub fn attach(&mut self, index: usize, device: Device) {
+    /// Puts `device` into slot `index`, less than [`VIRTIO_SLOTS`]. `features` are those that it offers besides its own and
+    /// [`super::feature::OFFERED`].
+    pub fn attach(&mut self, index: usize, device: Device, features: u64) {
         let Some(place) = self.slots.get_mut(index) else { return };
-        let slot = place.insert(Slot::new(device));
+        let slot = place.insert(Slot::new(device, features));
         let page = self.page;
         page.set(index, Register::DeviceId, slot.function.device().id());
         page.set(index, Register::VendorId, VENDOR);
@@ -413,8 +414,8 @@ impl Default for Slots {
 }
 
 impl Slot {
-    fn new(device: Device) -> Self {
-        let function = Function::new(device);
+    fn new(device: Device, features: u64) -> Self {
+        let function = Function::new(device, features);
         Self {
             config_version: 0,
             function,

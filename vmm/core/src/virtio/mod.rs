@@ -62,13 +62,14 @@ pub mod feature {
     pub const EVENT_IDX: u64 = 1 << 29;
     /// Virtio 1.0 or later.
     pub const VERSION_1: u64 = 1 << 32;
-    /// The device reaches memory as the platform says.
+    /// The device reaches memory as the platform says. Ours reach all RAM by its guest-physical addresses, so that it is only for
+    /// guests that need it.
     pub const ACCESS_PLATFORM: u64 = 1 << 33;
     /// Single queues can be reset.
     pub const RING_RESET: u64 = 1 << 40;
 
-    /// All that are offered.
-    pub const OFFERED: u64 = INDIRECT_DESC | EVENT_IDX | VERSION_1 | ACCESS_PLATFORM | RING_RESET;
+    /// All that are always offered.
+    pub const OFFERED: u64 = INDIRECT_DESC | EVENT_IDX | VERSION_1 | RING_RESET;
 }
 
 /// Why a device cannot go on.

@@ -75,12 +75,12 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub fn new(device: Device) -> Self {
-        Self::with(slots(), device)
+        Self::with(slots(), device, 0)
     }
 
-    /// With `device` among `slots`, which have a register page.
-    pub fn with(mut slots: Slots, device: Device) -> Self {
-        slots.attach(SLOT, device);
+    /// With `device` among `slots`, which have a register page. It offers `features` besides those that it always does.
+    pub fn with(mut slots: Slots, device: Device, features: u64) -> Self {
+        slots.attach(SLOT, device, features);
         let changes = slots.settle(SLOT).unwrap();
         Self { ram: vec![0; RAM as usize], slots, changes, available: [0; 3], used: [0; 3], next_descriptor: 0 }
     }

@@ -194,7 +194,7 @@ impl<D: Domain> World<D> {
         let page: &[AtomicU32] = Vec::leak((0..PAGE_WORDS).map(|_| AtomicU32::new(0)).collect());
         let slots = Box::leak(Box::new(Slots::new()));
         slots.set_page(page);
-        slots.attach(SLOT, device);
+        slots.attach(SLOT, device, 0);
         let mut machine =
             Machine::new(Ram, 1, vmm_core::gic::Version::V2, NoConsole, Clock { now: || 0, frequency: 1 });
         machine.attach(slots);

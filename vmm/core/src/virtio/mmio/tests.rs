@@ -2,11 +2,12 @@
 // Copyright 2026 The seL4 Rust VMM authors
 
 use super::*;
+use crate::virtio::blk::Blk;
 use crate::virtio::blk::tests::{INFO, device};
 use crate::virtio::ring::RingError;
-use crate::virtio::testing::{DATA, Guest, QUEUES, SLOT, reg, slots};
+use crate::virtio::testing::{DATA, Guest, QUEUES, SLOT, reg, region, slots};
 use crate::virtio::{RUN_LIMIT, feature, status};
-use queue::blk::Server;
+use queue::blk::{Client, Server};
 
 const ALL: u8 = status::ACKNOWLEDGE | status::DRIVER | status::FEATURES_OK | status::DRIVER_OK;
 
@@ -131,15 +132,21 @@ fn stores_of_other_widths_are_ignored() {
 fn the_device_agrees_to_what_it_offers_and_to_version_1() {
     let offered = guest().0.offered();
     assert_eq!(offered & feature::OFFERED, feature::OFFERED);
-    for (features, agreed) in [
-        (feature::VERSION_1, true),
-        (offered, true),
-        (0, false),
-        (offered & !feature::VERSION_1, false),
-        (feature::VERSION_1 | 1 << 34, false),
-        (feature::VERSION_1 | 1 << 24, false),
+    for (more, features, agreed) in [
+        (0, feature::VERSION_1, true),
+        (0, offered, true),
+        (0, 0, false),
+        (0, offered & !feature::VERSION_1, false),
+        (0, feature::VERSION_1 | 1 << 34, false),
+        (0, feature::VERSION_1 | 1 << 24, false),
+        (0, offered | feature::ACCESS_PLATFORM, false),
+        (feature::ACCESS_PLATFORM, offered | feature::ACCESS_PLATFORM, true),
+        // A device may do without what it offers (6.2).
+        (feature::ACCESS_PLATFORM, offered, true),
     ] {
-        let (mut guest, _server) = guest();
+        let client = Client::new(region(queue::blk::MIN_SIZE)).unwrap();
+        let mut guest = Guest::with(slots(), Device::Blk(Blk::new(client, INFO, "disk")), more);
+        assert_eq!(guest.offered(), offered | more);
         guest.write(reg::STATUS, 3).unwrap();
         for (select, value) in [(0, features as u32), (1, (features >> 32) as u32)] {
             guest.write(reg::DRIVER_FEATURES_SEL, select).unwrap();
