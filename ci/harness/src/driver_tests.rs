@@ -33,10 +33,6 @@ pub fn driver_faults(setup: &Setup) -> Result<()> {
     ))?;
     machine.expect("the shell's prompt", PROMPT, ANSWER)?;
 
-    // Without a prompt, for which the shell asks the terminal things: the serial driver that begins does not know of a half
-    // of such a question.
-    machine.send("echo begun $((40+2)); cat")?;
-    machine.expect("the shell's answer", "^begun 42$", ANSWER)?;
     machine.send_bytes(b"\x1dl")?;
     let found = machine.expect("the supervisor in the list", "^-- ([0-9]) supervisor starts drivers again$", ANSWER)?;
     for n in 1..=FAULTS {
@@ -48,8 +44,6 @@ pub fn driver_faults(setup: &Setup) -> Result<()> {
     }
 
     // The serial driver began with the focus on its first client, the guest.
-    machine.send_bytes(b"\x04")?;
-    machine.expect("the shell's prompt", PROMPT, ANSWER)?;
     machine.send("touch /tmp/stop; wait")?;
     for (file, last) in [("known", 200_000), ("written", WRITTEN)] {
         let sums = format!("grep {file} /tmp/disk | sort -u; echo that is all");

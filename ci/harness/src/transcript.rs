@@ -27,7 +27,7 @@ impl Transcript {
                     Some(length) => rest = &after[length..],
                     None => break,
                 },
-                b'\r' | 0 | 7 | 8 => rest = after,
+                b'\r' | 0 | 7 | 8 | 0x18 => rest = after,
                 _ => {
                     plain.push(byte);
                     rest = after;
@@ -60,8 +60,7 @@ impl Transcript {
 /// Length of the control sequence (ECMA-48) that follows an escape character; `None` if its end has not arrived.
 fn control_sequence(after: &[u8]) -> Option<usize> {
     match after.first()? {
-        // CSI: parameters and intermediates, then one final byte. Where a line of the serial domain begins in between, the
-        // sequence is over: its line is what matters.
+        // CSI: parameters and intermediates, then one final byte. The serial domain cancels one to begin a line.
         b'[' => {
             let ends = |byte: &u8| (0x40..=0x7e).contains(byte) || *byte < b' ';
             let at = 1 + after.iter().skip(1).position(ends)?;
@@ -84,7 +83,7 @@ mod tests {
             ("\x1b[1;31mred\x1b[0m", "red"),
             ("guest# \x1b[6n", "guest# "),
             ("\x1b(Bx\x1b7y", "xy"),
-            ("guest# \x1b[\r\n-- linux\r\n6n", "guest# \n-- linux\n6n"),
+            ("guest# \x1b[\x18\r\n-- linux\r\nguest# \x1b[6n", "guest# \n-- linux\nguest# "),
             ("bell\x07\0", "bell"),
             ("1–2 é", "1–2 é"),
         ];

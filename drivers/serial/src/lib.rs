@@ -6,9 +6,15 @@
 //! # What the terminal shows
 //! One client has the *focus*: typing goes to it, and its console output passes unmodified. Output of the others comes in
 //! whole lines, `[name] text`; so does everyone's log, `name| text`. A line without an end stays until its client gets the
-//! focus, so a prompt is there when its turn comes. Control characters, with which a line could pass for another client's or
-//! make the terminal answer, are left out of these lines. They start on a fresh line of the terminal, and wait while the
-//! client with the focus is in the middle of one and has more to say.
+//! focus, so a prompt is there when its turn comes. Control characters and sequences, with which a line could pass for
+//! another client's or make the terminal answer, are left out of these lines. They start on a fresh line of the terminal,
+//! and wait while the client with the focus is in the middle of one and has more to say.
+//!
+//! A line that they interrupt all the same, such as a prompt with half a command, is shown again before it goes on, so
+//! that the one with the cursor is whole. What is visible is repeated, up to 160 bytes, never a control sequence: the
+//! terminal would answer a question twice. One that has no end yet is cancelled (CAN) and sent anew: so no sequence is
+//! cut, and no guest can hold back the others by half of one. A longer line, and one in which a sequence has moved the
+//! cursor, is not shown again. A driver that starts again knows of no line, and begins on a fresh one.
 //!
 //! # The monitor
 //! [`ESCAPE`] (Ctrl-\]) and one more key move the focus, list the clients, show a client's log again, or ask the VMM with the
@@ -26,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 pub mod keys;
+mod line;
 mod monitor;
 mod mux;
 mod screen;

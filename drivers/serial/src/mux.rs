@@ -4,6 +4,7 @@
 //! The multiplexer.
 
 use crate::keys::{Action, Keys};
+use crate::line::Line;
 use crate::monitor::{HELP, History, describe, is_news, refusal};
 use crate::screen::{Screen, TEXT_MAX, is_printable};
 use crate::{ESCAPE, Uart};
@@ -23,17 +24,15 @@ const TURNS: usize = 64;
 const CHUNK: usize = 64;
 /// A line of the client with the focus longer than this no longer holds back other output.
 const LONG_LINE: usize = 512;
-/// Longest line of a client without the focus, in bytes; longer ones are shown in pieces.
-const LINE_MAX: usize = 160;
 
-const _: () = assert!(ESCAPE == b']' & 0x1f && MAX_CLIENTS <= 9 && LINE_MAX <= TEXT_MAX && CHUNK <= TEXT_MAX);
+const _: () = assert!(ESCAPE == b']' & 0x1f && MAX_CLIENTS <= 9 && CHUNK <= TEXT_MAX);
 
 /// One client.
 struct Client<'a> {
     name: &'a str,
     server: Server<'a>,
-    /// Console output of the line that a client without the focus has begun.
-    line: Vec<u8, LINE_MAX>,
+    /// The line of console output that it has begun. With the focus it is on the terminal.
+    line: Line,
     /// Typed bytes that it had no room for.
     typing_lost: u64,
     /// Its queues broke, which has still to be shown.
@@ -46,7 +45,8 @@ struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// Reads on in the line of console output. Nothing if there is nothing to read; else whether the line is complete.
+    /// Reads on in the line of console output. Nothing if there is nothing to read; else whether the line is complete, or
+    /// has come so far that it is shown in pieces.
     fn read_line(&mut self) -> Result<Option<bool>, Broken> {
         let mut worked = None;
         for _ in 0..CHUNK {
@@ -55,8 +55,11 @@ impl Client<'_> {
                 break;
             }
             let [byte] = byte;
-            let full = is_printable(byte) && self.line.push(byte).is_ok() && self.line.is_full();
-            worked = Some(byte == b'\n' || full);
+            if byte == b'\n' {
+                return Ok(Some(true));
+            }
+            self.line.push(byte);
+            worked = Some(self.line.is_full());
             if worked == Some(true) {
                 break;
             }
@@ -130,7 +133,7 @@ impl<'a, U: Uart> Mux<'a, U> {
             turn: 0,
             keys: Keys::default(),
             notice: None,
-            screen: Screen::default(),
+            screen: Screen::new(),
         }
     }
 
@@ -143,7 +146,7 @@ impl<'a, U: Uart> Mux<'a, U> {
         let client = Client {
             name,
             server: Server::new(region)?,
-            line: Vec::new(),
+            line: Line::default(),
             typing_lost: 0,
             show_broken: false,
             notify: false,
@@ -229,6 +232,9 @@ impl<'a, U: Uart> Mux<'a, U> {
 
     fn focus_on(&mut self, index: Option<usize>) -> Option<Notice> {
         let Some(index) = index else { return Some(Notice::NoClient) };
+        for (index, shown) in [(self.focus, false), (index, true)] {
+            self.clients.get_mut(index).into_iter().for_each(|client| client.line.change_focus(shown));
+        }
         self.focus = index;
         Some(Notice::Focus)
     }
@@ -275,7 +281,7 @@ impl<'a, U: Uart> Mux<'a, U> {
                 return true;
             }
         }
-        false
+        self.clients.get(self.focus).is_some_and(|client| self.screen.resume(&client.line))
     }
 
     /// Works on one client's output, and stages a unit of it if one is complete. `false` if there is nothing to do now.
@@ -292,6 +298,13 @@ impl<'a, U: Uart> Mux<'a, U> {
                 return Ok(true);
             }
             let before = replace(&mut client.state, client.server.state());
+            if before != client.state
+                && index == self.focus
+                && matches!(client.state, State::Starts | State::Halted | State::Off)
+            {
+                // The line of a guest that is no more is not gone on with.
+                client.line = Line::default();
+            }
             if before != client.state && is_news(before, client.state) {
                 self.screen.line(&[b"-- ", name, b" ", describe(client.state).as_bytes()]);
                 return Ok(true);
@@ -318,14 +331,12 @@ impl<'a, U: Uart> Mux<'a, U> {
             }
         }
         if index == self.focus {
-            if !client.line.is_empty() {
-                self.screen.raw(&client.line);
-                client.line.clear();
+            if client.server.has_output() && self.screen.resume(&client.line) {
                 return Ok(true);
             }
             let mut chunk = [0; CHUNK];
             let count = client.server.read(&mut chunk)?;
-            self.screen.raw(chunk.get(..count).unwrap_or(&[]));
+            self.screen.raw(chunk.get(..count).unwrap_or(&[]), &mut client.line);
             return Ok(count > 0);
         }
         if !may_interrupt {
@@ -333,8 +344,8 @@ impl<'a, U: Uart> Mux<'a, U> {
         }
         let read = client.read_line()?;
         if read == Some(true) {
-            self.screen.line(&[b"[", name, b"] ", &client.line]);
-            client.line.clear();
+            self.screen.line(&[b"[", name, b"] ", client.line.text()]);
+            client.line = Line::default();
         }
         Ok(read.is_some())
     }

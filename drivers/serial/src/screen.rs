@@ -4,26 +4,35 @@
 //! The terminal at the other end of the UART: what is on its way there, and whether its cursor is in a line.
 
 use crate::Uart;
+use crate::line::Line;
 use config::MAX_NAME;
 use heapless::Vec;
 use queue::serial::LOG_LINE_MAX;
 
 /// Longest text of a line, in bytes.
 pub(crate) const TEXT_MAX: usize = LOG_LINE_MAX;
-/// Room for the longest unit: CR LF, a name with its marks, a text, CR LF.
-const STAGE_MAX: usize = 2 + MAX_NAME + 3 + TEXT_MAX + 2;
+/// Room for the longest unit: CAN CR LF, a name with its marks, a text, CR LF.
+const STAGE_MAX: usize = 3 + MAX_NAME + 3 + TEXT_MAX + 2;
+/// Makes a terminal drop the control sequence that it is in (ECMA-48, 8.3.6, as DEC's terminals take it).
+const CAN: u8 = 0x18;
 
 /// The terminal.
-#[derive(Default)]
 pub(crate) struct Screen {
     /// One unit of output, of which `sent` bytes are sent.
     staged: Vec<u8, STAGE_MAX>,
     sent: usize,
     /// Bytes of the line that the cursor is in.
     column: usize,
+    /// A control sequence has no end yet.
+    in_sequence: bool,
 }
 
 impl Screen {
+    /// As a driver finds it that starts, perhaps again: the cursor may be anywhere, even in a control sequence.
+    pub(crate) const fn new() -> Self {
+        Self { staged: Vec::new(), sent: 0, column: 1, in_sequence: true }
+    }
+
     /// Sends what is staged. `false` if the UART has no room for all of it; else there is room for the next unit.
     pub(crate) fn flush(&mut self, uart: &mut impl Uart) -> bool {
         while let Some(byte) = self.staged.get(self.sent) {
@@ -42,27 +51,43 @@ impl Screen {
         self.column
     }
 
-    /// Stages `bytes` as they are, at most [`TEXT_MAX`].
-    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+    /// Stages `bytes`, at most [`TEXT_MAX`], as they are. They go on in `line`.
+    pub(crate) fn raw(&mut self, bytes: &[u8], line: &mut Line) {
         for byte in bytes {
-            self.push(*byte);
-            match byte {
-                b'\n' => self.column = 0,
-                b'\r' => {}
-                _ => self.column = self.column.saturating_add(1),
-            }
+            line.push(*byte);
+            self.put(*byte);
+            self.in_sequence = line.in_sequence();
         }
+    }
+
+    /// Stages `line` again if the cursor is on a fresh one. `false` if there is no need.
+    pub(crate) fn resume(&mut self, line: &Line) -> bool {
+        if self.column > 0 {
+            return false;
+        }
+        line.visible().for_each(|byte| self.put(byte));
+        self.in_sequence = line.in_sequence();
+        self.column > 0
     }
 
     /// Stages a line of its own, put together from `parts`: a name, marks and a text. Control characters are left out.
     pub(crate) fn line(&mut self, parts: &[&[u8]]) {
-        if self.column > 0 {
-            self.raw(b"\r\n");
+        if core::mem::take(&mut self.in_sequence) {
+            self.push(CAN);
         }
-        for byte in parts.iter().copied().flatten().copied().filter(|byte| is_printable(*byte)) {
-            self.push(byte);
+        let fresh: &[u8] = if self.column > 0 { b"\r\n" } else { b"" };
+        let text = parts.iter().copied().flatten().filter(|byte| is_printable(**byte));
+        fresh.iter().chain(text).chain(b"\r\n").for_each(|byte| self.push(*byte));
+        self.column = 0;
+    }
+
+    fn put(&mut self, byte: u8) {
+        self.push(byte);
+        match byte {
+            b'\n' => self.column = 0,
+            b'\r' => {}
+            _ => self.column = self.column.saturating_add(1),
         }
-        self.raw(b"\r\n");
     }
 
     fn push(&mut self, byte: u8) {

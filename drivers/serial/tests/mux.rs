@@ -77,7 +77,11 @@ impl Setup {
             clients.push(Client::new(region).unwrap());
             regions.push(region);
         }
-        Self { uart, mux, clients, regions, notified: Vec::new() }
+        let mut setup = Self { uart, mux, clients, regions, notified: Vec::new() };
+        // The cursor may be anywhere when a driver starts; here it is on a fresh line.
+        setup.write(count - 1, "\n");
+        assert!(setup.shown().ends_with('\n'));
+        setup
     }
 
     /// One event.
@@ -138,7 +142,10 @@ fn without_the_focus_output_comes_in_named_lines() {
         ("\n", "[b] \r\n"),
         ("a prompt # ", ""),
         ("tab\there \u{e9}\u{2026}\n", "[b] tab\there \u{e9}\u{2026}\r\n"),
-        ("\u{1b}[2J\u{7}forged\r[a] \u{7f}line\n", "[b] [2Jforged[a] line\r\n"),
+        ("\u{7}forged\n[a] \u{7f}line\n", "[b] forged\r\n[b] [a] line\r\n"),
+        ("\u{1b}[2J\u{1b}]0;title\u{7}\u{1b}[1mbold\u{1b}[0m \u{1b}(Btext\n", "[b] bold text\r\n"),
+        (" 9 %\r100 %\r\n", "[b] 100 %\r\n"),
+        ("3\u{8}2\u{8}1 \u{e9}\u{8}e\n", "[b] 1 e\r\n"),
     ] {
         let mut setup = Setup::new(2);
         setup.write(1, written);
@@ -156,10 +163,8 @@ fn lines_start_on_a_fresh_line_and_do_not_cut_one_that_goes_on() {
     setup.write(0, "login: ");
     assert_eq!(setup.shown(), "login: ");
     setup.log(1, "started");
-    assert_eq!(setup.shown(), "\r\nb| started\r\n");
     setup.log(1, "again");
-    assert_eq!(setup.shown(), "b| again\r\n");
-
+    assert_eq!(setup.shown(), "\r\nb| started\r\nb| again\r\nlogin: ", "the line goes on below");
     setup.write(0, "half a li");
     assert_eq!(setup.shown(), "half a li");
     setup.log(1, "waits");
@@ -168,6 +173,110 @@ fn lines_start_on_a_fresh_line_and_do_not_cut_one_that_goes_on() {
     let shown = setup.shown();
     assert!(shown.starts_with("ne\r\n"), "{shown:?}");
     assert!(shown.contains("\nb| waits\r\n") && shown.contains("[b] waits too\r\n"), "{shown:?}");
+}
+
+#[test]
+fn the_line_with_the_focus_is_whole_again_after_lines_of_others() {
+    let long = "x".repeat(160);
+    let cut = format!("\u{1b}[{}", "1;".repeat(31));
+    // (what client a has written, what is shown below a line of another, what a then writes)
+    for (written, again, rest) in [
+        ("# ls -", "# ls -", "l\r\n"),
+        ("done\r\n", "", "# "),
+        ("tab\t\u{e9}\u{2026}", "tab\t\u{e9}\u{2026}", "\r\n"),
+        // Keys that erase.
+        ("# lx\u{8} \u{8}s", "# ls", ""),
+        ("# \u{e9}\u{8}", "# ", ""),
+        // A line that is about to be written anew, and one that was.
+        (" 9 %\r", "", "10 %"),
+        (" 9 %\r10 %", "10 %", "\r\n"),
+        // A question is not asked again; one that is not complete, and is dropped by the terminal, is.
+        ("# \u{1b}[6n", "# ", "ls"),
+        ("\u{1b}[1;31mred\u{1b}[0m # \u{1b}[J\u{1b}[K\u{1b}[?2004h", "red # ", "ls"),
+        ("\u{1b}]0;title\u{7}# ", "# ", "ls"),
+        ("\u{1b}]0;title\u{1b}\\# ", "# ", "ls"),
+        ("# \u{1b}", "\u{18}# \u{1b}", "[6n"),
+        ("# \u{1b}[6", "\u{18}# \u{1b}[6", "n"),
+        ("\n\u{1b}[", "\u{18}\u{1b}[", "6n"),
+        ("# \u{1b}]0;ti", "\u{18}# \u{1b}]0;ti", "tle\u{7}"),
+        ("# \u{1b}[1;\u{1b}[", "\u{18}# \u{1b}[", "6n"),
+        // Where the cursor went is not known until the line ends.
+        ("text\u{1b}[2J\u{1b}[Hmore", "", "and more"),
+        ("text\u{1b}[1Kmore", "", "and more"),
+        ("text\u{1b}Mmore\u{1b}[", "\u{18}\u{1b}[", "6n"),
+        ("text\u{1b}[A\n# ", "# ", ""),
+        // Longest line that is kept, and longest sequence.
+        (&long, &long, "\r\n"),
+        (&format!("{long}x"), "", "\r\n"),
+        (&cut, &format!("\u{18}{cut}"), "m"),
+        (&format!("# {cut}1m"), "", "\r\n"),
+    ] {
+        let mut setup = Setup::new(2);
+        setup.write(0, written);
+        assert_eq!(setup.shown(), written);
+        setup.log(1, "heard");
+        let (cancel, again) = again.strip_prefix('\u{18}').map_or(("", again), |again| ("\u{18}", again));
+        let fresh = if written.ends_with('\n') { "" } else { "\r\n" };
+        assert_eq!(setup.shown(), format!("{cancel}{fresh}b| heard\r\n{again}"), "{written:?}");
+        setup.write(0, rest);
+        assert_eq!(setup.shown(), rest, "{written:?}");
+    }
+}
+
+#[test]
+fn others_need_not_wait_for_the_end_of_a_control_sequence() {
+    let mut setup = Setup::new(2);
+    setup.write(0, "\u{1b}[");
+    setup.shown();
+    for n in 0..3 {
+        setup.log(1, &format!("{n}"));
+        assert_eq!(setup.shown(), format!("\u{18}\r\nb| {n}\r\n\u{1b}["));
+    }
+    setup.type_in("\u{1d}2");
+    assert_eq!(setup.shown(), "\u{18}\r\n-- b\r\n");
+}
+
+#[test]
+fn a_line_comes_again_before_it_goes_on() {
+    let mut setup = Setup::new(2);
+    setup.write(0, "# ");
+    setup.shown();
+    setup.log(1, "heard");
+    setup.write(0, "ls\r\n");
+    setup.type_in("\u{1d}z");
+    let shown = setup.shown();
+    let line = "-- no such command; remedy: Ctrl-] ? lists them\r\n";
+    assert_eq!(shown, format!("\r\n{line}b| heard\r\n# ls\r\n"));
+}
+
+#[test]
+fn a_driver_that_starts_knows_nothing_of_the_terminal() {
+    let mut setup = Setup::new(2);
+    setup.write(0, "# \u{1b}[");
+    setup.shown();
+    let mut mux = Mux::new(setup.uart.clone(), Box::leak(Box::default()));
+    setup.regions.iter().zip(["a", "b"]).for_each(|(region, name)| mux.add(name, region).unwrap());
+    setup.mux = mux;
+    setup.log(1, "heard");
+    assert_eq!(setup.shown(), "\u{18}\r\nb| heard\r\n");
+}
+
+#[test]
+fn the_line_of_a_guest_that_is_no_more_does_not_come_again() {
+    for (state, shown) in [
+        (State::Paused, "\r\n-- a is paused\r\n# "),
+        (State::Off, "\r\n-- a is off\r\n"),
+        (State::Halted, "\r\n-- a is halted\r\n"),
+        (State::Starts, "\r\n-- a is being started\r\n"),
+    ] {
+        let mut setup = Setup::new(1);
+        setup.clients[0].set_state(State::Runs);
+        setup.write(0, "# ");
+        setup.shown();
+        setup.clients[0].set_state(state);
+        setup.run();
+        assert_eq!(setup.shown(), shown);
+    }
 }
 
 #[test]
@@ -204,17 +313,20 @@ fn the_escape_key_moves_the_focus() {
     let mut setup = Setup::new(3);
     setup.write(0, "a# ");
     setup.write(1, "b starts\nb# ");
-    assert_eq!(setup.shown(), "a# \r\n[b] b starts\r\n");
+    assert_eq!(setup.shown(), "a# \r\n[b] b starts\r\na# ");
     setup.type_in("to a\u{1d}2to b\u{1d}\u{1d}");
-    assert_eq!(setup.shown(), "-- b\r\nb# ", "its prompt has waited");
+    assert_eq!(setup.shown(), "\r\n-- b\r\nb# ", "its prompt has waited");
     assert_eq!((setup.read(0).as_str(), setup.read(1).as_str()), ("to a", "to b\u{1d}"));
     setup.write(1, "\u{1b}[2J");
     assert_eq!(setup.shown(), "\u{1b}[2J");
     setup.type_in("\u{1d}n");
     assert_eq!(setup.shown(), "\r\n-- c\r\n");
     setup.type_in("\u{1d}n to a");
-    assert_eq!(setup.shown(), "-- a\r\n");
+    assert_eq!(setup.shown(), "-- a\r\na# ", "as it was left");
     assert_eq!(setup.read(0), " to a");
+    setup.write(0, "ls\r\n");
+    setup.write(1, "not known\n");
+    assert_eq!(setup.shown(), "ls\r\n[b] not known\r\n");
 }
 
 #[test]
