@@ -16,6 +16,7 @@
 
 mod nic;
 mod switch;
+mod verify;
 
 pub use nic::{Nic, Notes, OpenError};
 pub use switch::{Counters, Frames, Pass, Switch};

@@ -6,7 +6,7 @@
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 use queue::cells;
-use queue::net::{Checksum, EthernetHeader, FRAME_OFFSET, HEADER_LEN, MAX_FRAME, MAX_SEGMENTS};
+use queue::net::{Checksum, EthernetHeader, FRAME_OFFSET, HEADER_LEN, MAX_FRAME, MAX_SEGMENTS, checksum};
 use virtq::{Broken, Cause, Device, Dma, Error, Features, Ledger, NoMemory, Queue, Registers, Segment, TooLong};
 
 /// Virtio's device ID of a network device.
@@ -225,7 +225,7 @@ impl<'a, R: Registers> Nic<'a, R> {
     }
 
     /// Prepares a frame, and returns its slot; `None` if the device sends as many as it can, or there are too many segments.
-    /// [`Self::publish`] shows it to the device.
+    /// [`Self::publish`] shows it to the device. The checksum of a body in segments is completed only by a device that can.
     pub(crate) fn send<I: Iterator<Item = Segment>>(
         &mut self,
         header: &EthernetHeader,
@@ -237,11 +237,13 @@ impl<'a, R: Registers> Nic<'a, R> {
         let buffer = self.send_buffers.get(slot)?;
         let mut bytes = [0; VIRTIO_HEADER + HEADER_LEN];
         let (virtio, ethernet) = bytes.split_at_mut(VIRTIO_HEADER);
-        if let Checksum::Partial { start, offset } = checksum {
+        ethernet.copy_from_slice(&header.0);
+        if let Checksum::Partial { start, offset } = checksum
+            && self.features.has(CSUM)
+        {
             let ([start0, start1], [offset0, offset1]) = (start.to_le_bytes(), offset.to_le_bytes());
             virtio.copy_from_slice(&[NEEDS_CSUM, 0, 0, 0, 0, 0, start0, start1, offset0, offset1, 0, 0]);
         }
-        ethernet.copy_from_slice(&header.0);
         cells::write(buffer, HEADER_AT, &bytes);
 
         let mut first = |copied: usize| -> Result<(), TooLong> {
@@ -250,7 +252,14 @@ impl<'a, R: Registers> Nic<'a, R> {
         };
         match body {
             Body::Copied(payload, len) => {
-                cells::copy(payload, buffer.get(PAYLOAD_WORD..)?, len);
+                let buffer = buffer.get(PAYLOAD_WORD..)?;
+                match checksum {
+                    Checksum::Partial { start, offset } if !self.features.has(CSUM) => {
+                        let start = usize::from(start).checked_sub(HEADER_LEN)?;
+                        checksum::copy_and_complete(payload, buffer, start, len, start + usize::from(offset));
+                    }
+                    _ => cells::copy(payload, buffer, len),
+                }
                 first(len).ok()?;
             }
             Body::Segments(segments) => {

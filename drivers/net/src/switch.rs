@@ -4,6 +4,7 @@
 //! Delivering frames.
 
 use crate::nic::{Arrival, Body, Nic, SEND_SLOTS};
+use crate::verify::copy_and_verify;
 use config::MAX_CLIENTS;
 use core::fmt::{self, Arguments};
 use queue::cells;
@@ -35,7 +36,7 @@ pub struct Counters {
     pub foreign_source: u64,
     /// From the client: the driver has to read the payload and cannot, or a segment does not lie in the client's RAM.
     pub unreadable: u64,
-    /// From the client: there is no network, or the NIC does not complete the checksum.
+    /// From the client: there is no network.
     pub no_network: u64,
 }
 
@@ -355,15 +356,15 @@ impl<'a, R: Registers> Switch<'a, R> {
     fn send(&mut self, from: usize, frame: &Frame<'_>) -> Result<(), Drop> {
         let Self { nic: Some(nic), clients, frames, awaited, .. } = self else { return Err(Drop::NoNetwork) };
         let client = clients[from].as_mut().ok_or(Drop::Unreadable)?;
-        if matches!(frame.checksum, Checksum::Partial { .. }) && !nic.completes_checksums() {
-            return Err(Drop::NoNetwork);
-        }
         let (slot, id) = match frame.payload {
             FramePayload::Copied(payload) => {
                 let body = Body::<core::iter::Empty<_>>::Copied(payload, frame.len - HEADER_LEN);
                 (nic.send(&frame.header, frame.checksum, body), None)
             }
             FramePayload::Window { id, segments, count } => {
+                if matches!(frame.checksum, Checksum::Partial { .. }) && !nic.completes_checksums() {
+                    return Err(Drop::Unreadable);
+                }
                 let resolve = |segment: &Segment| client.ram.segment(segment.offset, segment.len);
                 let segments = segments.get(..count).unwrap_or(&[]);
                 if segments.iter().any(|segment| resolve(segment).is_none()) {
@@ -395,9 +396,14 @@ impl Client<'_> {
         }
         match self.link.receive_buffer() {
             Ok(Some(buffer)) => {
-                cells::copy(arrival.buffer, buffer, FRAME_OFFSET + arrival.len);
+                let mut checksum = arrival.checksum;
+                if checksum == Checksum::Unknown {
+                    checksum = copy_and_verify(arrival.buffer, buffer, arrival.len);
+                } else {
+                    cells::copy(arrival.buffer, buffer, FRAME_OFFSET + arrival.len);
+                }
                 // There was room: what can fail is found when the client is next looked at.
-                let _ = self.link.deliver(arrival.len, arrival.checksum);
+                let _ = self.link.deliver(arrival.len, checksum);
             }
             Ok(None) => self.drop(index, Drop::NoRoom, log),
             Err(broken) => self.give_up(index, broken, log),

@@ -37,6 +37,11 @@ fn configuration(status: u16, mtu: u16) -> Vec<u8> {
     [&[2, 9, 9, 9, 9, 9][..], &status.to_le_bytes(), &[0, 0], &mtu.to_le_bytes()].concat()
 }
 
+/// The sum of big-endian words.
+fn net_sum(bytes: &[u8]) -> u64 {
+    bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0))).sum()
+}
+
 fn frame(to: Mac, from: Mac, payload: &[u8]) -> Vec<u8> {
     [&to.0[..], &from.0, &[8, 0], payload].concat()
 }
@@ -302,10 +307,82 @@ fn checksums_are_passed_on() {
         let expected = if virtio == [1; 12] { Checksum::Unknown } else { checksum };
         assert_eq!(s.received(1)[0].1, expected, "{virtio:?}");
     }
+}
+
+/// The driver completes what its NIC does not, where it can read it.
+#[test]
+fn a_checksum_is_completed_for_a_nic_that_does_not() {
     let mut s = Setup::with(1 << 32 | 1 << 28, 1, true);
-    s.send(0, mac(0), FAR, &[0; 46], partial);
-    assert_eq!(s.sent(), []);
-    assert_eq!(s.switch.counters(0).no_network, 1, "this NIC does not complete checksums");
+    let payload: Vec<u8> = (0..1001).map(|n| (n * 7) as u8).collect();
+    for start in [14, 34, 35] {
+        let checksum = Checksum::Partial { start, offset: 16 };
+        for to in [FAR, BROADCAST] {
+            s.send(0, mac(0), to, &payload, checksum);
+            let sent = s.sent();
+            let [(virtio, bytes)] = &sent[..] else { panic!("{sent:?}") };
+            let (start, at) = (usize::from(start), usize::from(start) + 16);
+            let mut expected = frame(to, mac(0), &payload);
+            let pseudo_header = net_sum(&expected[at..at + 2]);
+            expected[at..at + 2].copy_from_slice(&bytes[at..at + 2]);
+            assert_eq!((&virtio[..], bytes), (&[0; 12][..], &expected), "nothing else is changed");
+            assert_eq!((pseudo_header + net_sum(&bytes[start..])) % 0xffff, 0, "{start}");
+        }
+        assert_eq!(s.received(1)[0].1, checksum, "a client gets it as it was");
+    }
+    let segments = [Segment { offset: 0, len: 100 }];
+    let payload = Payload::Window { id: 7, segments: &segments };
+    s.clients[0].send(&header(FAR, mac(0)), Checksum::Partial { start: 34, offset: 16 }, payload).unwrap();
+    s.serve(false);
+    assert_eq!((s.sent(), s.switch.counters(0).unreadable, s.clients[0].sent()), (vec![], 1, Ok(Some(7))));
+}
+
+/// A frame with `len` bytes of TCP over IPv4, whose checksum is right.
+fn tcp(len: usize) -> Vec<u8> {
+    let total = (40 + len) as u16;
+    let [l0, l1] = total.to_be_bytes();
+    let ip = [0x45, 0, l0, l1, 9, 9, 0x40, 0, 64, 6, 0x12, 0x34, 10, 0, 2, 2, 10, 0, 2, 15];
+    let mut segment = [&[0; 12][..], &[0x50, 0x10, 0, 9, 0, 0, 0, 0]].concat();
+    segment.extend((0..len).map(|n| (n * 7) as u8));
+    let sum = net_sum(&ip[12..]) + 6 + u64::from(total) - 20 + net_sum(&segment);
+    let sum = sum % 0xffff;
+    segment[16..18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    frame(mac(1), FAR, &[&ip[..], &segment].concat())
+}
+
+/// What is received and not known to be right is verified, as far as the driver can.
+#[test]
+fn a_received_checksum_is_verified() {
+    let mut s = Setup::new();
+    let mut checksum = |virtio: [u8; 12], frame: &[u8]| {
+        s.arrive(virtio, frame);
+        let received = s.received(1);
+        assert_eq!(received[0].0, frame);
+        received[0].1
+    };
+    for len in [0, 1, 2, 6, 7, 8, 9, 100, 1459, 1460] {
+        let right = tcp(len);
+        assert_eq!(checksum([0; 12], &right), Checksum::Verified, "{len}");
+        // A bit of each part that is summed, and of what tells that it can be.
+        for (at, bit) in [
+            (28, 1),
+            (33, 0x80),
+            (34, 1),
+            (50, 1),
+            (right.len() - 1, 1),
+            (12, 1),
+            (14, 1),
+            (17, 1),
+            (20, 0x20),
+            (21, 1),
+            (23, 1),
+        ] {
+            let mut wrong = right.clone();
+            wrong[at] ^= bit;
+            assert_eq!(checksum([0; 12], &wrong), Checksum::Unknown, "{len}: byte {at}");
+        }
+        let padded = [&right[..], &[0]].concat();
+        assert_eq!(checksum([0; 12], &padded), Checksum::Unknown, "{len}: padded");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@
 //! - copied into the record's buffer. Such a frame is done with for the client when it is sent.
 //!
 //! The driver cannot read windows, so what other clients are to receive must be copied: frames to a group address or to
-//! one of [`Info::neighbours`]. The driver drops a frame that it cannot read and has to. Copying is also cheaper for short
+//! one of [`Info::neighbours`]; and what it has to complete the checksum of. The driver drops a frame that it cannot read and has to. Copying is also cheaper for short
 //! frames, which then need no completion.
 //!
 //! # Receiving
@@ -25,9 +25,10 @@
 //!
 //! # Checksums
 //! A frame may leave its sender with the checksum of its transport protocol still to be completed: [`Checksum::Partial`].
-//! Between clients it stays so. A client completes it before sending where [`Info::completes_checksums`] is false and the
-//! frame may reach the network, and after receiving where its guest cannot. The driver never computes one.
+//! Between clients it stays so; a client completes it after receiving where its guest cannot. To the network, the device
+//! completes it, or the driver where [`Info::completes_checksums`] is false: it must then be able to read such a frame.
 
+pub mod checksum;
 mod frame;
 mod info;
 
@@ -183,6 +184,7 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     /// [`Broken`].
+    #[inline]
     pub fn info(&self) -> Result<Option<Info>, Broken> {
         match self.state.load(Acquire) {
             UNKNOWN => return Ok(None),

@@ -42,6 +42,7 @@ impl Info {
     }
 
     /// `None` for what no correct driver says.
+    #[inline]
     pub(super) fn unpack([first, neighbours @ ..]: [u64; INFO_WORDS]) -> Option<Self> {
         let info = Self {
             mac: Mac::unpack(first),
@@ -54,13 +55,8 @@ impl Info {
 
     /// Whether the driver must be able to read a frame to `destination`.
     #[must_use]
+    #[inline]
     pub fn is_local(&self, destination: Mac) -> bool {
         destination.is_group() || self.neighbours.contains(&Some(destination))
-    }
-
-    /// Whether a frame to `destination` may reach the network.
-    #[must_use]
-    pub fn is_remote(&self, destination: Mac) -> bool {
-        !self.neighbours.contains(&Some(destination))
     }
 }

@@ -95,7 +95,7 @@ const BLK: &[&str] = &[
     "used",
     "came back",
 ];
-const NET: &[&str] = &["a frame copied", "a frame left in place", "dropped", "Link", "used", "came back"];
+const NET: &[&str] = &["a frame copied", "a frame left in place", "a segment", "dropped", "Link", "used", "came back"];
 const QUEUES: &[&str] = &[
     "blk client, medium: Broken",
     "blk client, submit: Full",

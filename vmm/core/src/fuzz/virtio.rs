@@ -18,7 +18,7 @@ use crate::virtio::testing::{DATA, Guest, QUEUES, RAM, SLOT, reg};
 use crate::virtio::{Device, DeviceError, RUN_LIMIT, feature};
 use core::sync::atomic::Ordering::Relaxed;
 use queue::blk::{Completion, Info, Segments, Status};
-use queue::net::{Checksum, FRAME_OFFSET, FramePayload, Mac};
+use queue::net::{Checksum, FRAME_OFFSET, FramePayload, HEADER_LEN, Mac};
 use queue::{AtomicU64, blk, cells, net, rng, serial};
 use std::format;
 use std::vec::Vec;
@@ -213,13 +213,21 @@ impl World {
             }
             Domain::Net(_) => {
                 let flags = bytes.byte() & 1;
-                let checksum =
-                    [flags, bytes.byte() / 255, 0, 0, 0, 0, bytes.byte() % 64, 0, bytes.byte() % 64, 0, 0, 0];
-                self.guest.put(DATA, &checksum);
+                let segmentation = bytes.byte() / 255;
+                let mut header = [flags, segmentation, 0, 0, 0, 0, bytes.byte() % 64, 0, bytes.byte() % 64, 0, 0, 0];
                 let destination = [Mac([0xff; 6]), NEIGHBOUR, Mac([2; 6])][usize::from(bytes.byte() % 3)];
                 self.guest.put(DATA + 12, &destination.0);
                 self.guest.put(DATA + 18, &MAC.0);
-                let len = u32::from(bytes.half()) % 1600;
+                let mut len = u32::from(bytes.half()) % 1600;
+                if segmentation != 0 {
+                    // TCP over IPv4, unless its lengths are wrong.
+                    header[4..6].copy_from_slice(&bytes.half().to_le_bytes());
+                    self.guest.put(DATA + 26, &[0x40 + bytes.byte() % 16]);
+                    self.guest.put(DATA + 35, &[6]);
+                    self.guest.put(DATA + 58, &[bytes.byte()]);
+                    len *= 1 + u32::from(bytes.byte() % 41);
+                }
+                self.guest.put(DATA, &header);
                 self.guest.offer(1, &[(DATA, 26 + len, false)]);
                 let _ = self.guest.write(reg::QUEUE_NOTIFY, 1);
                 // Room for what is received, and a command.
@@ -262,7 +270,13 @@ impl World {
                             self.owed.push(id.into());
                             saw("a frame left in place");
                         }
-                        FramePayload::Copied(_) => saw("a frame copied"),
+                        FramePayload::Copied(payload) => {
+                            let mut length = [0; 2];
+                            cells::read(payload, 2, &mut length);
+                            // The length that IPv4 says is right in what comes from segmentation.
+                            let is_segment = usize::from(u16::from_be_bytes(length)) + HEADER_LEN == frame.len;
+                            saw(if is_segment { "a segment" } else { "a frame copied" });
+                        }
                     }
                     server.release();
                 }

@@ -4,22 +4,22 @@
 //! The network device (virtio 1.2, 5.1), over a [`queue::net`] link.
 //!
 //! The headers of a frame to send are copied, once; its payload stays in the guest's RAM unless the driver domain has to
-//! read it or it is short. There is no segmentation offload: the driver negotiates none, so frames are as long as the MTU
-//! allows.
+//! read it or it is short, or the frame is segmented here ([`large`]). So no frame is longer than the MTU allows.
 
-mod checksum;
 mod filter;
+mod large;
 
 use super::chain::{Buffer, Chain};
 use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
 use crate::map;
 use crate::memory::GuestMemory;
 use filter::Filter;
+use large::{Headers, Large, MAX_LARGE};
 use queue::net::{
     Checksum, Client, EthernetHeader, FRAME_OFFSET, HEADER_LEN, Info, MAX_FRAME, MAX_SEGMENTS, Mac, Payload, Received,
-    Segment,
+    Segment, checksum,
 };
-use queue::{Broken, Mark, cells};
+use queue::{AtomicU64, Broken, Mark, cells};
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -31,6 +31,7 @@ mod feature {
     pub const GUEST_CSUM: u64 = 1 << 1;
     pub const MTU: u64 = 1 << 3;
     pub const MAC: u64 = 1 << 5;
+    pub const HOST_TSO4: u64 = 1 << 11;
     pub const MRG_RXBUF: u64 = 1 << 15;
     pub const STATUS: u64 = 1 << 16;
     pub const CTRL_VQ: u64 = 1 << 17;
@@ -41,6 +42,9 @@ mod feature {
 /// Flags in the header of a frame (5.1.6).
 const NEEDS_CSUM: u8 = 1;
 const DATA_VALID: u8 = 2;
+/// How it is to be segmented: not at all, or as TCP over IPv4.
+const GSO_NONE: u8 = 0;
+const GSO_TCPV4: u8 = 1;
 /// Bytes of the header that precedes a frame, and where its `num_buffers` is.
 const HEADER: usize = 12;
 const NUM_BUFFERS: u64 = 10;
@@ -56,7 +60,7 @@ const COPIED: usize = 256;
 const MAX_FRAMES: usize = 256;
 /// Most buffers for a received frame.
 const MAX_BUFFERS: usize = 32;
-/// Most received frames that are taken in one run.
+/// Most received frames that are taken in one run, and most segments that are sent.
 const RUN_FRAMES: usize = 256;
 
 /// A frame that the network device reads from the guest's RAM.
@@ -91,6 +95,8 @@ pub struct Net {
     up_changed: bool,
     entries: [Entry; MAX_FRAMES],
     free: heapless::Vec<u8, MAX_FRAMES>,
+    /// How many segments of the next frame to send have been sent.
+    segments: usize,
     /// The checksum of the oldest received frame has been completed.
     completed: bool,
     /// Frames that could not be sent or delivered.
@@ -113,6 +119,7 @@ impl Net {
             up_changed: false,
             entries: [Entry { head: 0, generation: 0, stage: Stage::Free, mark: Mark::default() }; MAX_FRAMES],
             free: (0..MAX_FRAMES).rev().map(|n| n as u8).collect(),
+            segments: 0,
             completed: false,
             dropped: 0,
         }
@@ -166,16 +173,22 @@ impl Net {
 
     /// Sends what the guest has made available.
     fn transmit<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
+        let mut left = RUN_FRAMES;
         loop {
-            while self.has_room()? {
+            while left > 0 && self.has_room()? {
                 if !queues.take(TRANSMIT)? {
                     break;
                 }
-                if !self.send(queues)? {
-                    queues.give_back(TRANSMIT, queues.chain.head(), 0)?;
+                match self.send(queues, &mut left)? {
+                    Sent::Copied => queues.give_back(TRANSMIT, queues.chain.head(), 0)?,
+                    Sent::Named => {}
+                    Sent::Partly => queues.put_back(TRANSMIT, 1),
                 }
             }
-            if !self.has_room()? {
+            if left == 0 {
+                queues.run_again();
+            }
+            if left == 0 || !self.has_room()? {
                 return Ok(queues.suppress(TRANSMIT)?);
             }
             if !queues.sleep(TRANSMIT)? {
@@ -184,43 +197,35 @@ impl Net {
         }
     }
 
-    /// Sends the frame in `queues.chain`, or drops it: whether the chain is to come back later.
-    fn send<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<bool, DeviceError> {
+    /// Sends the frame in `queues.chain`, in at most `left` segments, or drops it.
+    fn send<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>, left: &mut usize) -> Result<Sent, DeviceError> {
         let chain = &*queues.chain;
         let mut headers = [0; HEADER + HEADER_LEN];
         let complete = chain.read(queues.memory, 0, &mut headers)? == headers.len();
         let len = (chain.readable_len() as usize).saturating_sub(HEADER);
-        let (Some(checksum), true) = (self.outgoing_checksum(&headers, len), complete && len <= MAX_FRAME) else {
+        let [_, segmentation, _, _, size0, size1, ..] = headers;
+        let max_len = match segmentation {
+            GSO_NONE => MAX_FRAME,
+            GSO_TCPV4 if self.has(feature::HOST_TSO4) => MAX_LARGE,
+            _ => 0,
+        };
+        let (Some(checksum), true) = (self.outgoing_checksum(&headers, len), complete && len <= max_len) else {
             self.dropped += 1;
-            return Ok(false);
+            return Ok(Sent::Copied);
         };
         let mut header = EthernetHeader::default();
         header.0.iter_mut().zip(headers.iter().skip(HEADER)).for_each(|(to, from)| *to = *from);
-        let destination = header.destination();
-        // The network device completes what it can; between guests nobody has to.
-        let complete_here = matches!(checksum, Checksum::Partial { .. })
-            && !self.info.completes_checksums
-            && self.info.is_remote(destination);
+        if segmentation != GSO_NONE {
+            return self.send_large(queues, left, &header, checksum, u16::from_le_bytes([size0, size1]).into());
+        }
         let payload_len = len - HEADER_LEN;
-        let copy = complete_here || payload_len <= COPIED || self.info.is_local(destination);
+        let to_complete = matches!(checksum, Checksum::Partial { .. }) && !self.info.completes_checksums;
+        let copy = to_complete || payload_len <= COPIED || self.info.is_local(header.destination());
         let segments = if copy { None } else { segments(chain) };
         let Some(segments) = segments else {
-            let buffer = self.link.send_buffer();
-            let mut done = 0;
-            for part in chain.readable((HEADER + HEADER_LEN) as u64, u64::MAX) {
-                queues.memory.read_to_cells(part.gpa, buffer, done, part.len as usize)?;
-                done += part.len as usize;
-            }
-            let checksum = match checksum {
-                Checksum::Partial { start, offset } if complete_here => {
-                    let start = usize::from(start) - HEADER_LEN;
-                    checksum::complete(buffer, start, payload_len, start + usize::from(offset));
-                    Checksum::Unknown
-                }
-                other => other,
-            };
+            copy_payload(queues, (HEADER + HEADER_LEN, payload_len), self.link.send_buffer(), 0)?;
             self.hand_over(&header, checksum, Payload::Copied(payload_len))?;
-            return Ok(false);
+            return Ok(Sent::Copied);
         };
         let index = self.free.pop().ok_or(Broken)?;
         let entry = self.entries.get(usize::from(index)).ok_or(Broken)?;
@@ -230,7 +235,49 @@ impl Net {
         if let Some(entry) = self.entries.get_mut(usize::from(index)) {
             *entry = Entry { head, generation, stage: Stage::UnderWay, mark };
         }
-        Ok(true)
+        Ok(Sent::Named)
+    }
+
+    /// Sends the frame in `queues.chain` in segments with `size` bytes of payload each: the next ones, as far as there is
+    /// room.
+    fn send_large<M: GuestMemory>(
+        &mut self,
+        queues: &mut Queues<'_, M>,
+        left: &mut usize,
+        header: &EthernetHeader,
+        checksum: Checksum,
+        size: usize,
+    ) -> Result<Sent, DeviceError> {
+        let mut number = core::mem::take(&mut self.segments);
+        let mut headers: Headers = [0; _];
+        let read = queues.chain.read(queues.memory, HEADER as u64, &mut headers)?;
+        let large = match checksum {
+            Checksum::Partial { start, offset } => Large::new(&headers, read, start, offset),
+            _ => None,
+        };
+        let Some(large) = large.filter(|large| size > 0 && large.payload + size <= MAX_FRAME) else {
+            self.dropped += 1;
+            return Ok(Sent::Copied);
+        };
+        let len = (queues.chain.readable_len() as usize).saturating_sub(HEADER + large.payload);
+        while *left > 0 && self.has_room()? {
+            let done = number * size;
+            let rest = len.saturating_sub(done);
+            let part = rest.min(size);
+            large.adapt(&mut headers, number, done, part, part == rest);
+            let headers = headers.get(HEADER_LEN..large.payload).unwrap_or(&[]);
+            let buffer = self.link.send_buffer();
+            cells::write(buffer, 0, headers);
+            copy_payload(queues, (HEADER + large.payload + done, part), buffer, headers.len())?;
+            self.hand_over(header, checksum, Payload::Copied(headers.len() + part))?;
+            *left -= 1;
+            if part == rest {
+                return Ok(Sent::Copied);
+            }
+            number += 1;
+        }
+        self.segments = number;
+        Ok(Sent::Partly)
     }
 
     fn hand_over(
@@ -245,10 +292,7 @@ impl Net {
 
     /// What the headers say of the checksum of a frame of `len` bytes; `None` if that was not negotiated or is wrong.
     fn outgoing_checksum(&self, headers: &[u8; HEADER + HEADER_LEN], len: usize) -> Option<Checksum> {
-        let [flags, segmentation, _, _, _, _, start_low, start_high, offset_low, offset_high, ..] = *headers;
-        if segmentation != 0 {
-            return None;
-        }
+        let [flags, _, _, _, _, _, start_low, start_high, offset_low, offset_high, ..] = *headers;
         if flags & NEEDS_CSUM == 0 {
             return Some(Checksum::Unknown);
         }
@@ -387,6 +431,16 @@ impl Net {
     }
 }
 
+/// What became of a frame to send.
+enum Sent {
+    /// It was copied, or dropped: its chain can come back.
+    Copied,
+    /// The driver domain reads it from the guest's RAM.
+    Named,
+    /// Some segments of it were copied.
+    Partly,
+}
+
 /// What became of a received frame.
 enum Delivery {
     /// The guest has it.
@@ -395,6 +449,20 @@ enum Delivery {
     Impossible,
     /// It waits for more buffers.
     Later,
+}
+
+/// Copies bytes from an offset on, so many, of what `queues.chain` has to read, to `at` bytes behind the start of `buffer`.
+fn copy_payload<M: GuestMemory>(
+    queues: &Queues<'_, M>,
+    (offset, len): (usize, usize),
+    buffer: &[AtomicU64],
+    mut at: usize,
+) -> Result<(), DeviceError> {
+    for part in queues.chain.readable(offset as u64, len as u64) {
+        queues.memory.read_to_cells(part.gpa, buffer, at, part.len as usize)?;
+        at += part.len as usize;
+    }
+    Ok(())
 }
 
 /// The payload of the frame in `chain`, or `None` if it is in too many pieces.
@@ -416,6 +484,7 @@ impl VirtioDevice for Net {
             | feature::GUEST_CSUM
             | feature::MTU
             | feature::MAC
+            | feature::HOST_TSO4
             | feature::MRG_RXBUF
             | feature::STATUS
             | feature::CTRL_VQ
@@ -464,6 +533,7 @@ impl VirtioDevice for Net {
 
     fn reset_queue(&mut self, queue: usize) {
         if queue == TRANSMIT {
+            self.segments = 0;
             let under_way = self.entries.iter_mut().filter(|entry| entry.stage == Stage::UnderWay);
             under_way.for_each(|entry| entry.stage = Stage::Forgotten);
         }
@@ -496,5 +566,7 @@ impl VirtioDevice for Net {
     }
 }
 
+#[cfg(test)]
+mod large_tests;
 #[cfg(test)]
 mod tests;
