@@ -91,10 +91,11 @@ mod domain {
             while let Some(done) = completed {
                 let Self { server: Some(server), log, .. } = self else { return };
                 let pass = server.serve(done, &mut |message| log.line(message));
-                for (index, channel) in self.channels.into_iter().enumerate() {
-                    if pass.wake & 1 << index != 0
-                        && let Some(channel) = channel
-                    {
+                let mut wake = pass.wake;
+                while wake != 0 {
+                    let index = wake.trailing_zeros() as usize;
+                    wake &= wake - 1;
+                    if let Some(channel) = self.channels.get(index).copied().flatten() {
                         self.defer(DeferredAction::new_notify(channel));
                     }
                 }

@@ -75,6 +75,8 @@ pub struct Server<'a, R> {
     disk: Disk<'a, R>,
     /// `None` where a client has no part of the disk.
     clients: [Option<Client<'a>>; MAX_CLIENTS],
+    /// There are none from this index on.
+    count: usize,
     /// Of each client, most requests that the device works on at once.
     share: usize,
     requests: &'a mut Requests,
@@ -88,6 +90,7 @@ impl<'a, R: Registers> Server<'a, R> {
         Self {
             disk,
             clients: [const { None }; MAX_CLIENTS],
+            count: 0,
             share: SLOTS / clients.clamp(1, MAX_CLIENTS),
             requests,
             is_dead: false,
@@ -140,6 +143,7 @@ impl<'a, R: Registers> Server<'a, R> {
             write_zeroes_unmap: disk.write_zeroes.1,
         }));
         self.clients[index] = Some(Client { link, ram, extent, access, under_way: 0, is_broken: false });
+        self.count = self.count.max(index + 1);
         Ok(())
     }
 
@@ -158,14 +162,14 @@ impl<'a, R: Registers> Server<'a, R> {
         if completed {
             self.take_back(log);
         }
-        for index in 0..MAX_CLIENTS {
+        for index in 0..self.count {
             self.accept(index, log);
         }
         self.disk.publish();
         // Asked only now: answers to refused requests, and room in the queue, count as well.
         let mut wake = 0;
         let mut has_requests = false;
-        for (index, client) in (0..).zip(&mut self.clients) {
+        for (index, client) in (0..).zip(&mut self.clients[..self.count]) {
             let Some(client) = client.as_mut().filter(|client| !client.is_broken) else { continue };
             if client.link.wake_wanted() {
                 wake |= 1 << index;
@@ -225,7 +229,7 @@ impl<'a, R: Registers> Server<'a, R> {
 
     /// Takes what the client `index` asks for, as far as its share goes.
     fn accept(&mut self, index: usize, log: &mut impl FnMut(Arguments<'_>)) {
-        let Self { disk, clients, share, requests, is_dead } = self;
+        let Self { disk, clients, share, requests, is_dead, .. } = self;
         let Requests { pending, segments } = &mut **requests;
         let Some(client) = clients[index].as_mut() else { return };
         // Refused requests count as well, so that nobody can hold the driver.

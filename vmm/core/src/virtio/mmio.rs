@@ -97,7 +97,7 @@ impl Register {
     ];
 
     fn new(offset: u64) -> Option<(Self, bool)> {
-        Self::ALL.into_iter().find(|(register, _)| *register as u64 == offset)
+        Self::ALL.iter().copied().find(|(register, _)| *register as u64 == offset)
     }
 }
 
@@ -265,12 +265,12 @@ impl Slots {
             self.kicked |= 1 << index;
             return Some(Written::Done);
         }
-        let (register, _) = Register::new(offset)?;
-        if register == Register::InterruptAck {
+        if offset == Register::InterruptAck as u64 {
             let acknowledged = if slot.acknowledges_used() { cause::USED } else { value() as u8 };
             slot.function.acknowledge(acknowledged);
             return Some(Written::Done);
         }
+        let (register, _) = Register::new(offset)?;
         slot.changed = true;
         slot.write(memory, &mut self.chain, register, value() as u32).ok()?;
         if register == Register::Status && slot.function.is_resetting() {
