@@ -329,12 +329,13 @@ impl<'a> Client<'a> {
         self.under_way
     }
 
-    /// Whether there is room for a request of any size.
+    /// For how many requests there is room, of whatever size.
     ///
     /// # Errors
     /// [`Broken`].
-    pub fn has_room(&self) -> Result<bool, Broken> {
-        Ok(self.under_way < self.completions.capacity() && self.requests.free()? >= records(MAX_SEGMENTS))
+    pub fn room(&self) -> Result<usize, Broken> {
+        let completions = self.completions.capacity().saturating_sub(self.under_way);
+        Ok(completions.min(self.requests.free()? / records(MAX_SEGMENTS)))
     }
 
     /// Hands over a request, if there is room for all of it. The mark tells whether a driver that starts again has lost it.
@@ -345,13 +346,13 @@ impl<'a> Client<'a> {
         let Request { id, operation, sector, segments } = *request;
         let data = operation.moves_data();
         let well_formed = segments.len() <= MAX_SEGMENTS && segments.is_empty() != data;
-        if !well_formed || segments.iter().any(|segment| segment.pack().is_none()) {
+        if !well_formed || !segments.iter().all(|segment| segment.fits()) {
             return Err(SubmitError::Malformed);
         }
         if self.under_way >= self.completions.capacity() {
             return Err(SubmitError::Full);
         }
-        let word = |index: usize| segments.get(index).and_then(|segment| segment.pack()).unwrap_or(0);
+        let word = |index: usize| segments.get(index).map_or(0, |segment| segment.word());
         let head = [
             u64::from(id) | u64::from(operation.code()) << 32 | (segments.len() as u64) << 40,
             sector,

@@ -236,7 +236,7 @@ impl<'a> Client<'a> {
             Payload::Copied(len) => (0, &[][..], Some(len)),
         };
         let pieces = if copied.is_some() { 0..=0 } else { 1..=MAX_SEGMENTS };
-        let well_formed = pieces.contains(&segments.len()) && segments.iter().all(|segment| segment.pack().is_some());
+        let well_formed = pieces.contains(&segments.len()) && segments.iter().all(|segment| segment.fits());
         let len = copied.unwrap_or_else(|| payload_len(segments)).saturating_add(HEADER_LEN);
         let (flags, start, offset) = checksum.pack();
         if !well_formed || len > MAX_FRAME || Checksum::unpack(flags, start, offset, len).is_none() {
@@ -247,7 +247,7 @@ impl<'a> Client<'a> {
         }
         let flags = flags | if copied.is_some() { flag::COPIED } else { 0 };
         let [h0, h1] = header.pack();
-        let segment = |n: usize| segments.get(n).and_then(|segment| segment.pack()).unwrap_or(0);
+        let segment = |n: usize| segments.get(n).map_or(0, |segment| segment.word());
         let record = [
             len as u64 | u64::from(flags) << 16 | (segments.len() as u64) << 24 | u64::from(id) << 32,
             h0,

@@ -20,9 +20,14 @@ pub struct Segment {
 }
 
 impl Segment {
-    pub(crate) fn pack(self) -> Option<u64> {
-        (self.offset < MAX_WINDOW && self.len <= MAX_SEGMENT_LEN)
-            .then(|| self.offset | u64::from(self.len) << OFFSET_BITS)
+    /// Whether a word can say it.
+    pub(crate) fn fits(self) -> bool {
+        self.offset < MAX_WINDOW && self.len <= MAX_SEGMENT_LEN
+    }
+
+    /// The word, of one that fits.
+    pub(crate) fn word(self) -> u64 {
+        self.offset | u64::from(self.len) << OFFSET_BITS
     }
 
     pub(crate) fn unpack(word: u64) -> Self {

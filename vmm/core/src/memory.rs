@@ -51,16 +51,11 @@ pub trait GuestMemory {
         Ok(u16::from_le_bytes(bytes))
     }
 
-    /// Loads the little-endian word at `gpa`, a multiple of 8.
-    fn load_u64(&self, gpa: u64) -> Result<u64, OutOfRange> {
-        let mut bytes = [0; 8];
-        self.read(gpa, &mut bytes)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    /// Loads the two little-endian words at `gpa`, a multiple of 8.
+    /// Loads the two little-endian words at `gpa`, which need not be aligned.
     fn load_u64_pair(&self, gpa: u64) -> Result<[u64; 2], OutOfRange> {
-        Ok([self.load_u64(gpa)?, self.load_u64(gpa + 8)?])
+        let mut bytes = [[0; 8]; 2];
+        self.read(gpa, bytes.as_flattened_mut())?;
+        Ok(bytes.map(u64::from_le_bytes))
     }
 
     /// Copies `len` bytes from `gpa` on to `offset` bytes behind the start of `cells`, which hold that many.
@@ -80,14 +75,19 @@ pub trait GuestMemory {
         })
     }
 
+    /// Stores the byte `value` at `gpa`.
+    fn store_u8(&mut self, gpa: u64, value: u8) -> Result<(), OutOfRange> {
+        self.write(gpa, &[value])
+    }
+
     /// Stores the little-endian word `value` at `gpa`, a multiple of 2.
     fn store_u16(&mut self, gpa: u64, value: u16) -> Result<(), OutOfRange> {
         self.write(gpa, &value.to_le_bytes())
     }
 
-    /// Stores the little-endian word `value` at `gpa`, a multiple of 4.
-    fn store_u32(&mut self, gpa: u64, value: u32) -> Result<(), OutOfRange> {
-        self.write(gpa, &value.to_le_bytes())
+    /// Stores two little-endian words at `gpa`, a multiple of 4.
+    fn store_u32_pair(&mut self, gpa: u64, values: [u32; 2]) -> Result<(), OutOfRange> {
+        self.write(gpa, values.map(u32::to_le_bytes).as_flattened())
     }
 }
 
@@ -105,12 +105,10 @@ fn pieces(len: usize, mut copy: impl FnMut(usize, &mut [u8]) -> Result<(), OutOf
 /// # Errors
 /// [`OutOfRange`] if any byte lies outside.
 pub fn offset(gpa: u64, len: usize, size: u64) -> Result<usize, OutOfRange> {
-    let start = gpa.checked_sub(map::RAM_BASE).ok_or(OutOfRange)?;
-    let end = start.checked_add(len as u64).ok_or(OutOfRange)?;
-    if end > size {
-        return Err(OutOfRange);
-    }
-    usize::try_from(start).map_err(|_| OutOfRange)
+    let last = size.checked_sub(len as u64).ok_or(OutOfRange)?;
+    // Of an address below the RAM, this is more than any size.
+    let start = gpa.wrapping_sub(map::RAM_BASE);
+    usize::try_from(start).ok().filter(|_| start <= last).ok_or(OutOfRange)
 }
 
 /// RAM that nobody else writes, for tests on the host.

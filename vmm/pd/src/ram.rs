@@ -94,16 +94,27 @@ impl GuestMemory for Ram {
         Ok(u16::from_le(unsafe { self.place::<u16>(gpa)?.read_volatile() }))
     }
 
-    fn load_u64(&self, gpa: u64) -> Result<u64, OutOfRange> {
-        // SAFETY: as in `load_u16`.
-        Ok(u64::from_le(unsafe { self.place::<u64>(gpa)?.read_volatile() }))
-    }
-
     #[inline]
     fn load_u64_pair(&self, gpa: u64) -> Result<[u64; 2], OutOfRange> {
-        let place = self.place::<[u64; 2]>(gpa)?.cast::<u64>();
-        // SAFETY: as in `load_u16`, for both words.
-        Ok(unsafe { [place.read_volatile(), place.add(1).read_volatile()] }.map(u64::from_le))
+        let place = self.at(gpa, size_of::<[u64; 2]>())?;
+        let (first, second): (u64, u64);
+        // SAFETY: loads of what is valid, as `at` says. Normal memory need not be aligned.
+        unsafe {
+            asm!(
+                "ldp {first}, {second}, [{place}]",
+                place = in(reg) place,
+                first = lateout(reg) first,
+                second = lateout(reg) second,
+                options(nostack, readonly, preserves_flags),
+            );
+        }
+        Ok([u64::from_le(first), u64::from_le(second)])
+    }
+
+    fn store_u8(&mut self, gpa: u64, value: u8) -> Result<(), OutOfRange> {
+        // SAFETY: as in `load_u16`.
+        unsafe { self.place::<u8>(gpa)?.write_volatile(value) };
+        Ok(())
     }
 
     fn store_u16(&mut self, gpa: u64, value: u16) -> Result<(), OutOfRange> {
@@ -112,9 +123,9 @@ impl GuestMemory for Ram {
         Ok(())
     }
 
-    fn store_u32(&mut self, gpa: u64, value: u32) -> Result<(), OutOfRange> {
+    fn store_u32_pair(&mut self, gpa: u64, values: [u32; 2]) -> Result<(), OutOfRange> {
         // SAFETY: as in `load_u16`.
-        unsafe { self.place::<u32>(gpa)?.write_volatile(value.to_le()) };
+        unsafe { self.place::<[u32; 2]>(gpa)?.write_volatile(values.map(u32::to_le)) };
         Ok(())
     }
 

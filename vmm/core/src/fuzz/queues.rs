@@ -81,7 +81,7 @@ fn blk_client(end: &mut blk::Client<'_>, choice: u8, bytes: &mut Bytes<'_>) {
             outcome("blk client, submit", &end.submit(&request));
         }
         2 => outcome("blk client, complete", &end.complete()),
-        3 => outcome("blk client, room", &end.has_room()),
+        3 => outcome("blk client, room", &end.room()),
         4 => drop(end.restarted()),
         _ => drop((end.sleep(), end.wake_wanted())),
     }

@@ -80,10 +80,9 @@ fn flushing(machine: &mut TestMachine<'_>) {
     let descriptors = [(base + 0x300, 16, 1 | 1 << 16), (base + 0x310, 1, 2)];
     for (n, (gpa, len, flags_next)) in descriptors.into_iter().enumerate() {
         memory.write(base + 16 * n as u64, &gpa.to_le_bytes()).unwrap();
-        memory.store_u32(base + 16 * n as u64 + 8, len).unwrap();
-        memory.store_u32(base + 16 * n as u64 + 12, flags_next).unwrap();
+        memory.store_u32_pair(base + 16 * n as u64 + 8, [len, flags_next]).unwrap();
     }
-    memory.store_u32(base + 0x300, 4).unwrap();
+    memory.store_u32_pair(base + 0x300, [4, 0]).unwrap();
     memory.store_u16(base + 0x102, 1).unwrap();
     assert_eq!(store(machine, reg::QUEUE_NOTIFY, 0), Resume::Advance);
 }

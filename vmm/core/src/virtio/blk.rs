@@ -186,7 +186,7 @@ impl Blk {
     /// done twice, for the guest has not been told that it was done.
     fn repeat<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         for index in 0..MAX_REQUESTS {
-            if self.lost == 0 || !self.link.has_room()? {
+            if self.lost == 0 || self.link.room()? == 0 {
                 break;
             }
             let Some(entry) = self.entries.get(index).filter(|entry| entry.stage == Stage::Lost) else { continue };
@@ -230,22 +230,19 @@ impl Blk {
         }
     }
 
-    /// Whether a request of any size can be taken.
-    fn has_room(&self) -> Result<bool, Broken> {
-        Ok(!self.free.is_empty() && self.link.has_room()?)
+    /// How many requests can be taken, of whatever size.
+    fn room(&self) -> Result<usize, Broken> {
+        Ok(self.link.room()?.min(self.free.len()))
     }
 
     /// Handles the request in `queues.chain`.
     fn handle<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
-        let mut header = [0; HEADER];
-        if queues.chain.read(queues.memory, 0, &mut header)? < HEADER {
-            return Err(DeviceError::BlockHeader);
-        }
+        let [kind, sector] = queues.chain.first_words(queues.memory)?.ok_or(DeviceError::BlockHeader)?;
+        let header = Header { kind: kind as u32, sector };
         // The status is the last byte (5.2.6).
-        let data_in = queues.chain.writable_len().checked_sub(1).ok_or(DeviceError::BlockStatus)?;
-        let status = queues.chain.writable(data_in, 1).next().ok_or(DeviceError::BlockStatus)?.gpa;
+        let status = queues.chain.last_writable().ok_or(DeviceError::BlockStatus)?;
+        let data_in = queues.chain.writable_len() - 1;
         let head = queues.chain.head();
-        let header = Header::new(header);
         if header.kind == kind::GET_ID {
             let len = data_in.min(ID_LEN as u64);
             queues.chain.write(queues.memory, 0, self.name.get(..len as usize).unwrap_or(&[]))?;
@@ -329,16 +326,15 @@ impl Blk {
         self.complete(|entry, outcome| finish(queues, entry.head, entry.status, outcome, entry.written))?;
         self.repeat(queues)?;
         loop {
-            while self.has_room()? {
-                if !queues.take(QUEUE)? {
-                    break;
-                }
-                self.handle(queues)?;
-            }
-            if !self.has_room()? {
+            let mut room = self.room()?;
+            if room == 0 {
                 return Ok(queues.suppress(QUEUE)?);
             }
-            if !queues.sleep(QUEUE)? {
+            while room > 0 && queues.take(QUEUE)? {
+                self.handle(queues)?;
+                room -= 1;
+            }
+            if room > 0 && !queues.sleep(QUEUE)? {
                 return Ok(());
             }
         }
@@ -471,13 +467,6 @@ struct Header {
     sector: u64,
 }
 
-impl Header {
-    fn new(bytes: [u8; HEADER]) -> Self {
-        let word = u128::from_le_bytes(bytes);
-        Self { kind: word as u32, sector: (word >> 64) as u64 }
-    }
-}
-
 /// What a discard or a write of zeroes is about.
 #[derive(Clone, Copy)]
 struct Range {
@@ -538,7 +527,7 @@ fn finish<M: GuestMemory>(
     outcome: Outcome,
     written: u32,
 ) -> Result<(), DeviceError> {
-    queues.memory.write(status, &[outcome as u8])?;
+    queues.memory.store_u8(status, outcome as u8)?;
     // Of a request that failed, the status is written but not all before it: nothing is claimed (2.7.8.2).
     let written = if outcome == Outcome::Ok { written } else { 0 };
     Ok(queues.give_back(QUEUE, head, written)?)

@@ -54,6 +54,30 @@ impl Chain {
         self.writable_len
     }
 
+    /// Guest-physical address of the last byte that the device may write.
+    #[must_use]
+    pub fn last_writable(&self) -> Option<u64> {
+        let last = self.buffers.get(self.readable..)?.last()?;
+        Some(last.gpa + u64::from(last.len) - 1)
+    }
+
+    /// The first 16 bytes that the device may read, as little-endian words, if there are so many.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub fn first_words(&self, memory: &impl GuestMemory) -> Result<Option<[u64; 2]>, OutOfRange> {
+        const LEN: usize = size_of::<[u64; 2]>();
+        match self.buffers.first() {
+            // Nearly always they are in one piece.
+            Some(first) if self.readable > 0 && first.len as usize >= LEN => memory.load_u64_pair(first.gpa).map(Some),
+            _ => {
+                let mut bytes = [[0; 8]; 2];
+                let read = self.read(memory, 0, bytes.as_flattened_mut())?;
+                Ok((read == LEN).then(|| bytes.map(u64::from_le_bytes)))
+            }
+        }
+    }
+
     /// The buffers with the `len` readable bytes from `offset` on, or as many as there are.
     pub fn readable(&self, offset: u64, len: u64) -> impl Iterator<Item = Buffer> {
         part(self.buffers.get(..self.readable).unwrap_or(&[]), offset, len)

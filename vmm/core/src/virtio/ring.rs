@@ -194,11 +194,14 @@ impl Ring {
         let mut bytes = 0_u64;
         chain.begin(head);
         // Every turn but the one that enters an indirect table counts a descriptor.
-        let mut room = self.size;
+        let mut room = u32::from(self.size);
         loop {
-            let descriptor = Descriptor::load(memory, table + DESCRIPTOR * u64::from(index))
+            // Nothing says that an indirect table is aligned.
+            let [gpa, rest] = memory
+                .load_u64_pair(table + DESCRIPTOR * u64::from(index))
                 .map_err(|OutOfRange| RingError::IndirectOutOfRange)?;
-            let Descriptor { gpa, len, flags, next } = descriptor;
+            // 2.7.5.
+            let (len, flags, next) = (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16);
             if flags & flag::INDIRECT != 0 {
                 if !self.options.indirect {
                     return Err(RingError::IndirectNotNegotiated);
@@ -216,7 +219,10 @@ impl Ring {
                 (table, entries, indirect, index) = (gpa, len / DESCRIPTOR as u32, true, 0);
                 continue;
             }
-            room = room.checked_sub(1).ok_or(RingError::ChainTooLong)?;
+            if room == 0 {
+                return Err(RingError::ChainTooLong);
+            }
+            room -= 1;
             bytes += u64::from(len);
             if bytes > 1 << 32 {
                 return Err(RingError::ChainTooLarge);
@@ -248,10 +254,7 @@ impl Ring {
     /// [`RingError`].
     pub fn give_back(&mut self, memory: &mut impl GuestMemory, head: u16, written: u32) -> Result<(), RingError> {
         let entry = self.areas.device + RING_HEADER + 8 * u64::from(self.used & (self.size - 1));
-        memory
-            .store_u32(entry, head.into())
-            .and_then(|()| memory.store_u32(entry + 4, written))
-            .map_err(|OutOfRange| RingError::AreaOutOfRange)?;
+        memory.store_u32_pair(entry, [head.into(), written]).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
         self.used = self.used.wrapping_add(1);
         Ok(())
     }
@@ -340,28 +343,6 @@ impl Ring {
 /// Whether an index that went from `before` to `now` has passed `event` (2.7.10).
 fn passed(event: u16, before: u16, now: u16) -> bool {
     now.wrapping_sub(event).wrapping_sub(1) < now.wrapping_sub(before)
-}
-
-/// A descriptor (2.7.5).
-struct Descriptor {
-    gpa: u64,
-    len: u32,
-    flags: u16,
-    next: u16,
-}
-
-impl Descriptor {
-    fn load(memory: &impl GuestMemory, gpa: u64) -> Result<Self, OutOfRange> {
-        let [address, rest] = if gpa.is_multiple_of(8) {
-            memory.load_u64_pair(gpa)?
-        } else {
-            // Nothing says that an indirect table is aligned.
-            let mut bytes = [[0; 8]; 2];
-            memory.read(gpa, bytes.as_flattened_mut())?;
-            bytes.map(u64::from_le_bytes)
-        };
-        Ok(Self { gpa: address, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 })
-    }
 }
 
 #[cfg(test)]

@@ -161,9 +161,7 @@ impl Guest {
             let next = self.next_descriptor;
             let mut memory = &mut self.ram[..];
             memory.write(at, &gpa.to_le_bytes()).unwrap();
-            memory.store_u32(at + 8, *len).unwrap();
-            memory.store_u16(at + 12, flags).unwrap();
-            memory.store_u16(at + 14, next).unwrap();
+            memory.store_u32_pair(at + 8, [*len, u32::from(flags) | u32::from(next) << 16]).unwrap();
         }
         let available = &mut self.available[queue];
         let entry = base + 0x1000 + 4 + 2 * u64::from(*available % SIZE);
