@@ -378,7 +378,12 @@ fn decode(fault: Fault, registers: &mut Registers) -> Exit {
             registers.know_pc(ip);
             Exit::Hvc
         }
-        Fault::Vppi { .. } | Fault::UserException { .. } | Fault::Other(_) => Exit::Fatal,
+        // A syndrome without a class: an instruction that nobody knows.
+        Fault::UserException { ip, number } => {
+            registers.know_pc(ip);
+            Exit::Trap { esr: number }
+        }
+        Fault::Vppi { .. } | Fault::Other(_) => Exit::Fatal,
     }
 }
 

@@ -175,9 +175,14 @@ fn a_trapped_instruction_without_meaning_is_undefined() {
     let mut ram = vec![0; RAM];
     let mut machine = machine(&mut ram, 1);
     let mut regs = FakeRegs::default();
-    regs.set(Reg::Pc, 0x1234);
-    assert_eq!(machine.exit(BOOT, trap(0x18, 0x30_0000), &mut regs), Resume::Retry);
-    assert_eq!(regs.get(Reg::Sys(SysReg::Esr)), 1 << 25);
+    // A syndrome without a class, and a system register.
+    for exit in [trap(class::UNKNOWN, 0), trap(class::SYSTEM, 0x30_0000)] {
+        regs.set(Reg::Pc, 0x1234);
+        regs.set(Reg::Spsr, 0x3c5);
+        assert_eq!(machine.exit(BOOT, exit, &mut regs), Resume::Retry);
+        assert_eq!(regs.get(Reg::Sys(SysReg::Esr)), 1 << 25);
+        assert_eq!((regs.get(Reg::Sys(SysReg::Elr)), regs.get(Reg::Pc)), (0x1234, 0x200));
+    }
     assert_eq!(
         machine.effects().event.unwrap().to_string(),
         "guest executed an instruction that nothing emulates (esr 0x62300000, pc 0x1234); it gets an undefined \
