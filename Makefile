@@ -44,10 +44,10 @@ ELFS := vmm.elf serial_pl011.elf power.elf timer_arm.elf idle.elf blk_virtio.elf
 GUESTS := build/guests/linux/versions build/guests/probe/Image build/guests/exits/Image build/guests/crash/Image build/guests/spin/Image build/guests/bench/initramfs.cpio
 CARGO_FUZZ := build/fuzz/tools/bin/cargo-fuzz
 FUZZ_TARGETS := $(patsubst vmm/core/fuzz/fuzz_targets/%.rs,%,$(wildcard vmm/core/fuzz/fuzz_targets/*.rs))
-TESTS := $(wildcard ci/systems/*.xml systems/*.xml)
+TESTS := $(wildcard ci/systems/*.xml systems/*.xml) build/tests/probe-smp-2.xml build/tests/probe-smp-4.xml
 # With several cores, only what needs them, and what is named.
 ifneq ($(filter smp-%,$(CONFIG)),)
-TESTS := $(wildcard ci/systems/smp/*.xml) $(filter $(TEST:%=ci/systems/%.xml),$(TESTS))
+TESTS := $(wildcard ci/systems/smp/*.xml) $(filter $(TEST:%=ci/systems/%.xml) $(TEST:%=build/tests/%.xml),$(TESTS))
 endif
 
 .DELETE_ON_ERROR:
@@ -175,6 +175,11 @@ $(1)/$(IMAGE): $(OUT)/programs $(GUESTS) $(2) board/$(BOARD)/board.dtd FORCE
 	fi
 endef
 $(eval $(call image,$(OUT),$(SYSTEM)))
+# The same with the first so many vCPUs.
+build/tests/probe-smp-%.xml: ci/systems/probe-smp.xml
+	@mkdir -p $(@D)
+	@awk -F'"' '!/<vcpu / || $$2 < $*' $< >$@
+
 $(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(notdir $(test:.xml=)),$(test))))
 $(eval $(call image,$(OUT)/bench-io,build/guests/bench/system.xml))
 

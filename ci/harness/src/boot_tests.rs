@@ -50,7 +50,9 @@ const TESTS: &[Test] = &[
     Test { name: "probe-bare", run: probe_bare },
     Test { name: "probe-smp-bare", run: probe_smp_bare },
     Test { name: "probe", run: probe_on_sel4 },
-    Test { name: "probe-smp", run: probe_smp_on_sel4 },
+    Test { name: "probe-smp", run: |setup| probe_smp_on_sel4(setup, "probe-smp") },
+    Test { name: "probe-smp-2", run: |setup| probe_smp_on_sel4(setup, "probe-smp-2") },
+    Test { name: "probe-smp-4", run: |setup| probe_smp_on_sel4(setup, "probe-smp-4") },
     Test { name: "probe-fault-log", run: probe_fault_log },
     Test { name: "linux-shell", run: linux_shell },
     Test { name: "linux-log", run: linux_log },
@@ -225,11 +227,15 @@ fn probe_bare(setup: &Setup) -> Result<()> {
     compare(machine, EXPECTED)
 }
 
-/// With several CPUs, of which QEMU has as many as `ci/systems/probe-smp.xml`.
+/// With several CPUs the answers are the same, however many there are.
 fn probe_smp_bare(setup: &Setup) -> Result<()> {
-    let mut command = setup.qemu.bare(&setup.probe);
-    command.args(["-smp", "8"]);
-    compare(Machine::start(command, &setup.log("probe-smp-bare"), &setup.stop)?, EXPECTED_SMP)
+    for cpus in ["2", "4", "8"] {
+        let mut command = setup.qemu.bare(&setup.probe);
+        command.args(["-smp", cpus]);
+        let machine = Machine::start(command, &setup.log("probe-smp-bare"), &setup.stop)?;
+        compare(machine, EXPECTED_SMP).with_context(|| format!("{cpus} CPUs"))?;
+    }
+    Ok(())
 }
 
 /// In a guest the probe sees what it sees on bare QEMU, but for the deviations that are listed.
@@ -238,9 +244,9 @@ fn probe_on_sel4(setup: &Setup) -> Result<()> {
     compare(setup.boot("probe", Some("probe"))?, &expected.context("guests/probe/deviations.txt")?)
 }
 
-fn probe_smp_on_sel4(setup: &Setup) -> Result<()> {
+fn probe_smp_on_sel4(setup: &Setup, test: &str) -> Result<()> {
     let expected = Deviations::parse(DEVIATIONS_SMP).and_then(|deviations| deviations.apply(EXPECTED_SMP));
-    compare(setup.boot("probe-smp", Some("probe-smp"))?, &expected.context("guests/probe/deviations-smp.txt")?)
+    compare(setup.boot(test, Some(test))?, &expected.context("guests/probe/deviations-smp.txt")?)
 }
 
 /// An access outside the guest's map is logged with address, width and program counter, and once however often it is

@@ -19,7 +19,7 @@ use crate::gic::{Gic, IntId, Version};
 use crate::instruction::{LoadStore, oracle};
 use crate::machine::Machine;
 use crate::psci::{self, Call, NOT_SUPPORTED, State};
-use crate::{VcpuId, map};
+use crate::{VcpuId, map, trng};
 use queue::AtomicU64;
 use std::collections::HashMap;
 use std::vec::Vec;
@@ -237,6 +237,13 @@ pub fn psci(bytes: &[u8]) {
                 assert!(start.vcpu.index() < vcpus && state.on & start.vcpu.bit() == 0);
                 assert!(start.entry.wrapping_sub(map::RAM_BASE) < state.ram && start.entry.is_multiple_of(4));
                 saw("starts a vCPU");
+            }
+            Call::Entropy => {
+                let mut given = 0..bytes.byte() % 4;
+                trng::call(&mut regs, || given.next().map(u64::from));
+                let status = regs.get(Reg::X(0)).cast_signed();
+                assert!((-3..=0x7fff_ffff).contains(&status), "{function:#x} answers {status}");
+                saw(std::format!("has entropy and returns {status}"));
             }
             Call::Suspend => saw("suspends"),
             Call::Off => saw("turns off"),

@@ -32,6 +32,7 @@ pub mod map;
 pub mod memory;
 pub mod psci;
 pub mod stage1;
+pub mod trng;
 pub mod virtio;
 
 pub use exit::{Exit, Reg, Regs, Resume, SysReg};

@@ -26,7 +26,7 @@ use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start};
 use crate::virtio::Counts;
 use crate::virtio::mmio::{self, Slots, Written};
-use crate::{MAX_VCPUS, VcpuId};
+use crate::{MAX_VCPUS, VcpuId, trng};
 use describe::{describe, describe_interrupt_controller};
 
 /// `SPSR.I`: interrupts are masked.
@@ -481,6 +481,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 regs.set(Reg::X(0), value);
                 Resume::Advance
             }
+            Call::Entropy => {
+                self.entropy(regs);
+                Resume::Advance
+            }
             Call::Suspend => {
                 regs.set(Reg::X(0), 0);
                 self.wait(vcpu)
@@ -506,6 +510,16 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 self.tell_console();
                 Resume::Off
             }
+        }
+    }
+
+    #[cold]
+    fn entropy(&mut self, regs: &mut impl Regs) {
+        if let Some((slot, source)) = self.virtio.as_mut().and_then(|devices| devices.entropy()) {
+            trng::call(regs, || source.word());
+            self.settle_virtio(slot);
+        } else {
+            regs.set(Reg::X(0), psci::NOT_SUPPORTED);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use crate::exit::{Reg, Regs};
 use crate::life::End;
-use crate::{VcpuId, map};
+use crate::{VcpuId, map, trng};
 use smccc::{arch, psci};
 
 const PSCI_1_1: u64 = 0x1_0001;
@@ -47,6 +47,8 @@ pub enum Call {
     Start(Start),
     /// The caller goes off.
     Off,
+    /// Answers as [`trng::call`] does where the guest has a source of entropy, else with [`NOT_SUPPORTED`].
+    Entropy,
     /// The whole guest goes off, or asks for a reset.
     System(End),
 }
@@ -116,6 +118,7 @@ pub fn call(state: State, regs: &mut impl Regs) -> Call {
             arch::SMCCC_VERSION | arch::SMCCC_ARCH_FEATURES => Status::Success.into(),
             _ => Status::NotSupported.into(),
         }),
+        trng::VERSION..=trng::RND_32 | trng::RND_64 => Call::Entropy,
         _ => Call::Return(NOT_SUPPORTED),
     }
 }
@@ -193,7 +196,11 @@ mod tests {
             ("suspend, reserved bits", [0xc400_0001, 1 << 32, RAM, 7], status(Status::InvalidParameters)),
             ("migrate", [0xc400_0005, 0, 0, 0], status(Status::NotSupported)),
             ("a 64-bit version", [0xc400_0000, 0, 0, 0], status(Status::NotSupported)),
-            ("entropy", [0x8400_0050, 0, 0, 0], status(Status::NotSupported)),
+            ("entropy: the first function", [0x8400_0050, 0, 0, 0], Call::Entropy),
+            ("entropy: the last one", [0x8400_0053, 0, 0, 0], Call::Entropy),
+            ("entropy: behind it", [0x8400_0054, 0, 0, 0], status(Status::NotSupported)),
+            ("entropy, 64 bits", [0xc400_0053, 0, 0, 0], Call::Entropy),
+            ("a 64-bit version of it", [0xc400_0050, 0, 0, 0], status(Status::NotSupported)),
             ("off", [0x8400_0002, 0, 0, 0], Call::Off),
             ("on", [0xc400_0003, 1, RAM, 7], start(RAM)),
             ("on, 32 bits", [0x8400_0003, 0xf_0000_0001, RAM, 7], start(RAM)),

@@ -18,6 +18,9 @@ pub const CASES: &[Case] = &[
     Case { name: "gic.enable", ask: enable_bits },
     Case { name: "gic.enable-sgi", ask: enable_sgi },
     Case { name: "gic.pending-sgi", ask: pending_sgi },
+    Case { name: "gic.pending-bits", ask: pending_bits },
+    Case { name: "gic.active-bits", ask: active_bits },
+    Case { name: "gic.widths", ask: widths },
     Case { name: "gic.group", ask: group },
     Case { name: "gic.priority-bits", ask: priority_bits },
     Case { name: "gic.priority-bytes", ask: priority_bytes },
@@ -81,6 +84,34 @@ fn enable_sgi(_: &Boot, line: &mut Line) -> fmt::Result {
 fn pending_sgi(_: &Boot, line: &mut Line) -> fmt::Result {
     write32(ISPENDR, 0xffff);
     write!(line, "{:#x}", read32(ISPENDR) & 0xffff)
+}
+
+fn pending_bits(_: &Boot, line: &mut Line) -> fmt::Result {
+    set_and_clear(line, ISPENDR, ICPENDR)
+}
+
+fn active_bits(_: &Boot, line: &mut Line) -> fmt::Result {
+    set_and_clear(line, ISACTIVER, ICACTIVER)
+}
+
+/// The bit of an interrupt that is not enabled: set, with zeros cleared, cleared.
+fn set_and_clear(line: &mut Line, set: u64, clear: u64) -> fmt::Result {
+    let ((set, bit), (clear, _)) = (bit(set, SPI), bit(clear, SPI));
+    write32(set, bit);
+    write!(line, "set {:#x} {:#x}, ", read32(set), read32(clear))?;
+    write32(clear, 0);
+    write!(line, "still {:#x}, ", read32(set))?;
+    write32(clear, bit);
+    write!(line, "cleared {:#x} {:#x}", read32(set), read32(clear))
+}
+
+/// Enable bits by bytes and halfwords.
+fn widths(_: &Boot, line: &mut Line) -> fmt::Result {
+    let ((set, _), (clear, _)) = (bit(ISENABLER, SPI), bit(ICENABLER, SPI));
+    write8(set + 3, 0x40);
+    write!(line, "byte {:#x}, half {:#x}, word {:#x}, ", read8(set + 3), read16(set + 2), read32(set))?;
+    write16(clear + 2, 0x4000);
+    write!(line, "cleared {:#x}", read32(set))
 }
 
 fn group(_: &Boot, line: &mut Line) -> fmt::Result {

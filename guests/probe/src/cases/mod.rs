@@ -7,6 +7,7 @@ mod cpu;
 mod delivery;
 mod fault;
 mod gic;
+mod idle;
 mod mmu;
 mod psci;
 mod rtc;
@@ -14,6 +15,7 @@ mod shape;
 pub mod smp;
 mod timer;
 mod trap;
+mod trng;
 mod uart;
 
 use crate::Case;
@@ -24,9 +26,11 @@ pub const AREAS: &[&[Case]] = &[
     gic::CASES,
     delivery::CASES,
     timer::CASES,
+    idle::CASES,
     uart::CASES,
     rtc::CASES,
     psci::CASES,
+    trng::CASES,
     shape::CASES,
     trap::CASES,
     fault::CASES,

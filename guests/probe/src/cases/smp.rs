@@ -7,13 +7,15 @@
 use crate::boot::Boot;
 use crate::console::Line;
 use crate::cpu::{self, entry, finish, is_off, run, start, starts, turn_off, turn_on};
-use crate::exception::{Quiet, take};
+use crate::exception::{Quiet, attempt, take};
 use crate::gic::*;
 use crate::mmio::{read8, read32, write32};
 use crate::psci::call;
 use crate::timer::{self, ENABLE, long, milliseconds, now, read, short};
 use crate::{Case, psci::Conduit};
+use core::arch::asm;
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering::*};
 use smccc::psci::*;
 
 pub const CASES: &[Case] = &[
@@ -32,8 +34,15 @@ pub const CASES: &[Case] = &[
     Case { name: "smp.sgi-two-senders", ask: sgi_two_senders },
     Case { name: "smp.spi", ask: spi },
     Case { name: "smp.spi-moved", ask: spi_moved },
+    Case { name: "smp.spi-any", ask: spi_any },
     Case { name: "smp.timers", ask: timers },
     Case { name: "smp.wfi", ask: wfi },
+    Case { name: "smp.wfe", ask: wfe },
+    Case { name: "smp.suspend", ask: suspend },
+    Case { name: "smp.psci", ask: psci },
+    Case { name: "smp.pair", ask: pair },
+    Case { name: "smp.abort", ask: abort },
+    Case { name: "smp.undefined", ask: undefined },
     Case { name: "smp.off", ask: off },
     Case { name: "smp.pended-while-off", ask: pended_while_off },
     Case { name: "smp.off-and-on", ask: off_and_on },
@@ -203,6 +212,24 @@ fn spi_moved(_: &Boot, line: &mut Line) -> fmt::Result {
     write!(line, "took {taken}")
 }
 
+/// Every CPU is its target: one takes it.
+fn spi_any(boot: &Boot, line: &mut Line) -> fmt::Result {
+    set_targets(SPI, 0xff);
+    enable(SPI);
+    others(boot).for_each(|cpu| start(cpu, take_one, 0));
+    pend(SPI);
+    let own = take(1, long(), Quiet::Nothing).as_slice() == [SPI];
+    // Another one may have been interrupted in vain.
+    let theirs = others(boot).filter(|cpu| finish(*cpu).is_some_and(|result| result as u32 == SPI)).count();
+    disable(SPI);
+    set_targets(SPI, 1);
+    line.write_str(match usize::from(own) + theirs {
+        0 => "not taken",
+        1 => "taken once",
+        _ => "taken more than once",
+    })
+}
+
 /// Work: the CPU's own timer, ten times; returns how often it fired.
 fn fire(_: u64) -> u64 {
     enable(TIMER);
@@ -237,6 +264,101 @@ fn wfi(boot: &Boot, line: &mut Line) -> fmt::Result {
         send(9, 1 << cpu);
         took(finish(cpu)).is_some_and(|iar| iar & INTID == 9)
     })
+}
+
+/// Work: waits for events until `EVENT` is the argument.
+fn wait_for_event(argument: u64) -> u64 {
+    while EVENT.load(Acquire) != argument {
+        // SAFETY: WFE changes no state but the event register.
+        unsafe { asm!("wfe", options(nostack)) };
+    }
+    1
+}
+
+static EVENT: AtomicU64 = AtomicU64::new(0);
+
+/// A CPU that waits for an event goes on after another has sent one.
+fn wfe(boot: &Boot, line: &mut Line) -> fmt::Result {
+    each(boot, line, "all went on", |cpu| {
+        start(cpu, wait_for_event, cpu as u64);
+        let until = now() + milliseconds(5);
+        while now() < until {}
+        EVENT.store(cpu as u64, Release);
+        timer::send_event();
+        finish(cpu) == Some(1)
+    })
+}
+
+/// Work: PSCI's standby until an interrupt is pending; returns what it takes then. The argument is the conduit.
+fn standby(hvc: u64) -> u64 {
+    match call(conduit(hvc), PSCI_CPU_SUSPEND_64, [0; 3]) {
+        0 => take_one(0),
+        _ => 0,
+    }
+}
+
+fn conduit(hvc: u64) -> Conduit {
+    if hvc != 0 { Conduit::Hvc } else { Conduit::Smc }
+}
+
+fn is_hvc(boot: &Boot) -> u64 {
+    u64::from(boot.conduit == Conduit::Hvc)
+}
+
+fn suspend(boot: &Boot, line: &mut Line) -> fmt::Result {
+    each(boot, line, "all woke up", |cpu| {
+        start(cpu, standby, is_hvc(boot));
+        let until = now() + milliseconds(5);
+        while now() < until {}
+        send(9, 1 << cpu);
+        took(finish(cpu)).is_some_and(|iar| iar & INTID == 9)
+    })
+}
+
+/// Firmware answers each CPU: its version, and that this one is on.
+fn psci(boot: &Boot, line: &mut Line) -> fmt::Result {
+    let ask = |hvc| {
+        let version = call(conduit(hvc), PSCI_VERSION, [0; 3]);
+        let own = call(conduit(hvc), PSCI_AFFINITY_INFO_64, [cpu::this() as u64, 0, 0]);
+        u64::from(version == 0x1_0001 && own == 0)
+    };
+    each(boot, line, "all answered", |cpu| run(cpu, ask, is_hvc(boot)) == Some(1))
+}
+
+/// A load of two registers at once from a device, which has no syndrome: each CPU's goes into its own.
+fn pair(boot: &Boot, line: &mut Line) -> fmt::Result {
+    // Priorities of eight interrupts of which nobody makes use.
+    const REGISTERS: u64 = IPRIORITYR + 64;
+    let word = |n: u64| n << 28;
+    (0..2).for_each(|n| write32(REGISTERS + 4 * n, word(n + 1) as u32));
+    let load = |address: u64| {
+        let (low, high): (u64, u64);
+        // SAFETY: reading priorities has no side effect.
+        unsafe { asm!("ldp {0:w}, {1:w}, [{2}]", out(reg) low, out(reg) high, in(reg) address, options(nostack)) };
+        low | high << 32
+    };
+    let result = each(boot, line, "all both", |cpu| run(cpu, load, REGISTERS) == Some(word(1) | word(2) << 32));
+    (0..2).for_each(|n| write32(REGISTERS + 4 * n, 0));
+    result
+}
+
+/// Nothing is where a CPU reads: the external abort is that CPU's own.
+fn abort(boot: &Boot, line: &mut Line) -> fmt::Result {
+    const NOWHERE: u64 = 0x0980_0000;
+    let read = |address| match attempt(|| read32(address)) {
+        Err(fault) if fault.far == address => fault.esr,
+        _ => 0,
+    };
+    each(boot, line, "all their own", |cpu| run(cpu, read, NOWHERE + 8 * cpu as u64) == Some(0x9600_0010))
+}
+
+/// A register that nobody has.
+fn undefined(boot: &Boot, line: &mut Line) -> fmt::Result {
+    let read = |_| match attempt(|| read!("s3_3_c15_c15_7")) {
+        Err(fault) => fault.esr,
+        Ok(_) => 0,
+    };
+    each(boot, line, "all their own", |cpu| run(cpu, read, 0) == Some(1 << 25))
 }
 
 fn off(boot: &Boot, line: &mut Line) -> fmt::Result {

@@ -48,6 +48,12 @@ const PSCI: &[&str] = &[
     "suspends",
     "turns off",
     "resets or turns the guest off",
+    "has entropy and returns 0",
+    "has entropy and returns -1",
+    "has entropy and returns -2",
+    "has entropy and returns -3",
+    "has entropy and returns 65536",
+    "has entropy and returns 424058502",
 ];
 const EXITS: &[&str] = &["Advance", "Retry", "Block", "Pause", "Off", "Unmapped", "Unemulated", "Undefined"];
 /// Every [`RingError`](crate::virtio::ring::RingError).

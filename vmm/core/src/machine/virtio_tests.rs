@@ -8,11 +8,13 @@ use super::*;
 use crate::device::pl011::tests::FakeConsole;
 use crate::virtio::blk::Blk;
 use crate::virtio::ring::RingError;
+use crate::virtio::rng::Rng;
 use crate::virtio::testing::{reg, region, slots};
 use crate::virtio::{Device, DeviceError};
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use queue::blk::{Client, Completion, Info, Segments, Server, Status};
+use queue::rng;
 
 const RAM: usize = 4 << 20;
 const BOOT: VcpuId = VcpuId::BOOT;
@@ -198,6 +200,34 @@ fn a_reset_leaves_the_machine_as_after_power_on() {
     assert_eq!([reg::STATUS, reg::INTERRUPT_STATUS].map(|offset| load(&mut machine, offset)), [0, 0]);
     flushing(&mut machine);
     assert!(!machine.is_quiesced(), "it works again");
+}
+
+#[test]
+fn firmware_has_entropy_where_a_device_has_and_wakes_its_driver() {
+    let mut ram = vec![0; RAM];
+    let (mut machine, _disk) = machine(&mut ram);
+    let random = |machine: &mut TestMachine<'_>| {
+        let mut regs = FakeRegs::default();
+        regs.set(Reg::X(0), trng::RND_64.into());
+        regs.set(Reg::X(1), 192);
+        assert_eq!(machine.exit(BOOT, Exit::Trap { esr: class::SMC64 << 26 | 1 << 25 }, &mut regs), Resume::Advance);
+        ([0, 1, 2, 3].map(|n| regs.get(Reg::X(n))), machine.effects().notify)
+    };
+    assert_eq!(random(&mut machine), ([psci::NOT_SUPPORTED, 192, 0, 0], 0), "only a disk");
+
+    let region = region(rng::MIN_SIZE);
+    let mut driver = rng::Server::new(region).unwrap();
+    let devices = Box::leak(Box::new(slots()));
+    devices.attach(4, Device::Rng(Rng::new(rng::Client::new(region).unwrap())), 0);
+    machine.attach(devices);
+    driver.give(&[1; 2048]).unwrap();
+    assert!(driver.sleep());
+    let ones = 0x0101_0101_0101_0101;
+    let calls: Vec<_> = (0..86).map(|_| random(&mut machine)).collect();
+    assert!(calls[..85].iter().all(|(x, _)| *x == [0, ones, ones, ones]));
+    assert_eq!(calls[85].0, [-3_i64 as u64, 0, 0, 0], "a word is left");
+    let notified: Vec<_> = calls.iter().enumerate().filter(|(_, (_, slots))| *slots != 0).collect();
+    assert!(matches!(notified[..], [(42, (_, 0b1_0000))]), "once, when half is used up: {notified:?}");
 }
 
 /// What a driver does for each request asks for no register, and so also works from AArch32.

@@ -119,6 +119,11 @@ impl<D: VirtioDevice> Function<D> {
         &self.device
     }
 
+    /// The device, to be changed.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// The features that are offered.
     #[must_use]
     pub fn features(&self) -> u64 {

@@ -8,6 +8,7 @@
 
 use super::chain::Chain;
 use super::function::{Area, Function, Ignored, cause};
+use super::rng::Rng;
 use super::{CONFIG_SIZE, Counts, Device, DeviceError, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
@@ -350,6 +351,14 @@ impl Slots {
     #[must_use]
     pub fn counts(&self, index: usize) -> Option<Counts> {
         Some(self.slots.get(index)?.as_ref()?.function.counts())
+    }
+
+    /// The source of entropy and its slot, if there is one. After something was taken, [`Self::settle`] is to be asked.
+    pub fn entropy(&mut self) -> Option<(usize, &mut Rng)> {
+        self.slots.iter_mut().enumerate().find_map(|(index, slot)| match slot.as_mut()?.function.device_mut() {
+            Device::Rng(source) => Some((index, source)),
+            _ => None,
+        })
     }
 
     /// How often the devices have dropped what they could not pass on.

@@ -26,6 +26,13 @@ impl Rng {
         Self { link }
     }
 
+    /// A word of entropy, if there is one. The driver may then have to be woken.
+    pub fn word(&mut self) -> Option<u64> {
+        let mut word = [0; 8];
+        // A broken link has none; a request will tell.
+        (self.link.take(&mut word) == Ok(word.len())).then(|| u64::from_le_bytes(word))
+    }
+
     /// Answers requests for as long as there are some and there is entropy.
     fn answer<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         loop {
