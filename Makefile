@@ -129,9 +129,9 @@ build/disk.img: guests/linux/disk | build/toolchain/env.mk
 	@guests/linux/disk $@
 
 # Its guests make file systems themselves.
-build/tests/disk.img: guests/linux/disk guests/linux/load build/guests/linux/versions
+build/tests/disk.img: guests/linux/disk guests/linux/load guests/linux/rate build/guests/linux/versions
 	@mkdir -p $(@D)
-	@guests/linux/disk $@ guests/linux/load build/guests/linux/tools/*
+	@guests/linux/disk $@ guests/linux/load guests/linux/rate build/guests/linux/tools/*
 
 build/guests/exits/Image: FORCE | build/toolchain/env.mk
 	@cargo build --quiet --release --target $(TARGET) --target-dir $(HOST_DIR) -p exits

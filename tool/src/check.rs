@@ -261,9 +261,8 @@ impl<'a> Checker<'a> {
     /// Nobody keeps one from running who serves him. The power driver serves no guest that runs.
     fn check_priorities(&mut self, vmms: &[Vmm<'a>], drivers: &[Driver<'a>]) {
         let priority = |domain: &'a Domain| domain.priority.map(|priority| (&domain.name, priority));
-        let of_vmms = || vmms.iter().filter_map(|vmm| priority(vmm.domain));
-        let (highest, lowest) = (of_vmms().max_by_key(|(_, p)| *p), of_vmms().min_by_key(|(_, p)| *p));
-        let (Some(highest), Some(lowest)) = (highest, lowest) else { return };
+        let highest = vmms.iter().filter_map(|vmm| priority(vmm.domain)).max_by_key(|(_, p)| *p);
+        let Some(highest) = highest else { return };
         let timed = |driver: &&Driver| driver.class == Class::Timer;
         let device = |driver: &&Driver| driver.class != Class::Power && !timed(driver);
         let of_drivers = drivers.iter().filter(device).filter_map(|driver| priority(driver.domain));
@@ -275,9 +274,10 @@ impl<'a> Checker<'a> {
         let devices = drivers.iter().filter(device).map(|driver| driver.domain);
         let over = devices.filter_map(|domain| Some((domain.at, ("driver", priority(domain)?), ("VMM", highest))));
         let over = over.chain(timers);
-        let guests = vmms.iter().filter_map(|vmm| vmm.guest);
-        let under =
-            guests.filter_map(|guest| Some((guest.at, ("VMM", lowest), ("guest", (&guest.name, guest.priority?)))));
+        let under = vmms.iter().filter_map(|vmm| {
+            let guest = vmm.guest?;
+            Some((guest.at, ("VMM", priority(vmm.domain)?), ("guest", (&guest.name, guest.priority?))))
+        });
         for (at, (high_kind, (high, high_priority)), (low_kind, (low, low_priority))) in over.chain(under) {
             if high_priority <= low_priority {
                 let (high, low) = (format!("{high_kind} `{high}`"), format!("{low_kind} `{low}`"));

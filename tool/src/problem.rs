@@ -185,7 +185,7 @@ pub enum Problem {
     #[error("guest `{guest}` has {count} vCPUs; remedy: remove all but {max}")]
     VcpuCount { guest: String, count: usize, max: usize },
     #[error(
-        "{high} has priority {high_priority}, not above the {low_priority} of {low}; remedy: put the timer above drivers, those above VMMs, and VMMs above guests"
+        "{high} has priority {high_priority}, not above the {low_priority} of {low}; remedy: put the timer above drivers, those above VMMs, and each VMM above its guest"
     )]
     Priority { high: String, high_priority: u64, low: String, low_priority: u64 },
 

@@ -5,9 +5,9 @@
 
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, focus, network};
 use crate::machine::Machine;
-use crate::peer::{Disk, sha256};
+use crate::peer::{Disk, numbers, sha256};
 use anyhow::{Result, bail, ensure};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a load takes, in full.
 const LOAD: Duration = Duration::from_secs(600);
@@ -42,34 +42,32 @@ pub fn soak_disk(setup: &Setup) -> Result<()> {
 
 /// A short load of two guests' disks.
 pub fn load_two_guests(setup: &Setup) -> Result<()> {
-    two_disks(setup, "load-two-guests", "two-guests", &SHORT, |_| Ok(()))
+    two_disks(setup, "load-two-guests", &SHORT)
 }
 
 /// The full one.
 pub fn soak_two_guests(setup: &Setup) -> Result<()> {
-    two_disks(setup, "soak-two-guests", "two-guests", &FULL, |_| Ok(()))
+    two_disks(setup, "soak-two-guests", &FULL)
 }
 
-/// A short load of two guests' disks beside a hostile guest.
+/// Five seconds of load beside a hostile guest. It is what both guests do together that is compared: in so short a time, one is now
+/// and then ahead of the other one.
 pub fn hostile(setup: &Setup) -> Result<()> {
-    two_disks(setup, "hostile", "hostile", &SHORT, |machine| attack(machine, 2))
+    beside_hostile(setup, "hostile", 5, |rates| vec![rates.iter().sum()])
 }
 
-/// The full one.
+/// A minute of it, in which each guest has what it has beside an idle one.
 pub fn soak_hostile(setup: &Setup) -> Result<()> {
-    two_disks(setup, "soak-hostile", "hostile", &FULL, |machine| attack(machine, 20))
+    beside_hostile(setup, "soak-hostile", 60, |rates| rates.to_vec())
 }
 
-/// Lets the third guest, which is the probe, do everything that a guest must not, `times` over.
-fn attack(machine: &mut Machine, times: usize) -> Result<()> {
-    for _ in 0..times {
-        machine.send_bytes(b"\x1d3\x1dR")?;
-        machine.expect("the first line of the probe", "^probe: [0-9]+ cases$", BOOT)?;
-        machine.expect("its last line", "^probe: done$", BOOT)?;
-        machine.expect("its end", "^-- hostile is off$", ANSWER)?;
-    }
-    Ok(())
-}
+/// The prompts of the two guests.
+const PROMPTS: [&str; 2] = ["^a# ", "^b# "];
+/// How much slower two guests may be beside a hostile one than beside an idle one.
+const SLOWER: f64 = 1.05;
+/// What `guests/linux/rate` writes, reads and sends in a round, in bytes.
+const BLOCK: usize = 128 << 10;
+const GET_RATE: &str = "mount -t ext4 /dev/vda /mnt && cp /mnt/tools/rate /tmp; echo rate $?";
 
 /// Where a guest has the program, from the disk that the program then overwrites.
 const GET_LOAD: &str = "mount -t ext4 -o ro /dev/vda /mnt && cp -r /mnt/tools /tmp && umount /mnt; echo tools $?";
@@ -117,18 +115,10 @@ fn disk(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<()> {
     disk.expect_file(None, "1", &written(1, each))
 }
 
-/// The same in two guests at the same time, on two partitions of one disk, while `meanwhile` happens. When they are off, their
-/// counters balance.
-fn two_disks(
-    setup: &Setup,
-    test: &str,
-    system: &str,
-    &Load { size, each }: &Load,
-    meanwhile: impl FnOnce(&mut Machine) -> Result<()>,
-) -> Result<()> {
-    const PROMPTS: [&str; 2] = ["^a# ", "^b# "];
+/// The same in two guests at the same time, on two partitions of one disk. When they are off, their counters balance.
+fn two_disks(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<()> {
     let disk = Disk::partitioned(&setup.disk, setup.disk_of(test)?)?;
-    let mut machine = setup.boot_with(test, Some(system), Some(&disk))?;
+    let mut machine = setup.boot_with(test, Some("two-guests"), Some(&disk))?;
     machine.expect("the first guest's prompt", PROMPTS[0], BOOT)?;
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
@@ -142,20 +132,126 @@ fn two_disks(
         machine.send(&format!("{start} &"))?;
         machine.expect("the prompt again", prompt, ANSWER)?;
     }
-    meanwhile(&mut machine)?;
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, ANSWER)?;
         machine.send("wait; cat /tmp/load")?;
         expect_load(&mut machine, "", each)?;
         machine.expect("the next prompt", prompt, ANSWER)?;
+    }
+    power_off(&mut machine)?;
+    (0..2).try_for_each(|partition| disk.expect_file(Some(partition), "4", &written(4, each)))
+}
+
+/// Turns off two guests, and checks the counters of their disks.
+fn power_off(machine: &mut Machine) -> Result<()> {
+    for (n, prompt) in PROMPTS.into_iter().enumerate() {
+        focus(machine, n)?;
+        machine.expect("the guest's prompt", prompt, ANSWER)?;
         machine.send("poweroff -f")?;
         machine.expect("the VMM's last counter", r"^[ab]\| rng0: [0-9]+ requests", BOOT)?;
     }
     machine.expect_exit(0, BOOT)?;
-    let disks = balance(&machine)?;
+    let disks = balance(machine)?;
     ensure!(disks == 2, "expected the counters of two disks, got those of {disks}");
-    (0..2).try_for_each(|partition| disk.expect_file(Some(partition), "4", &written(4, each)))
+    Ok(())
+}
+
+/// Two guests use a disk and the network between them while a third one is off, and while it does all that a guest must not,
+/// for `seconds` of their time each: no data are wrong, and what `compared` makes of their two rates in KiB/s is nowhere
+/// slower by more than [`SLOWER`].
+///
+/// Time is counted in instructions, and goes on as the host's when there are none. So the guests' budgets are what decides:
+/// beside them, the host does not count.
+fn beside_hostile(setup: &Setup, test: &str, seconds: u32, compared: fn([u32; 2]) -> Vec<u32>) -> Result<()> {
+    let disk = Disk::partitioned(&setup.disk, setup.disk_of(test)?)?;
+    let mut command = setup.command(Some("hostile"), Some(&disk))?;
+    // How long the host takes to get data onto its own disk is not what is measured.
+    command.args(["-icount", "shift=2", "-set", "drive.disk.cache=unsafe"]);
+    let mut machine = setup.start(test, command)?;
+    machine.expect("the end of the third guest", "^-- hostile is off$", BOOT)?;
+    for (n, prompt) in PROMPTS.into_iter().enumerate() {
+        focus(&mut machine, n)?;
+        machine.expect("the guest's prompt", prompt, BOOT)?;
+        at_prompt(&mut machine, prompt, GET_RATE, "^rate 0$")?;
+        let network = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
+        at_prompt(&mut machine, prompt, &network, "^up 0$")?;
+    }
+    in_both(&mut machine, |n| format!("sh /tmp/rate load 10.0.2.2{} >/tmp/load &", 1 - n))?;
+    // At first they wait for each other.
+    rates(&mut machine, 1, watch)?;
+    let idle = compared(rates(&mut machine, seconds, watch)?);
+    let beside = compared(rates(&mut machine, seconds, attack)?);
+    for (idle, beside) in idle.iter().zip(&beside) {
+        ensure!(
+            f64::from(*beside) * SLOWER >= f64::from(*idle),
+            "{beside} KiB/s beside a hostile guest, {idle} KiB/s beside an idle one"
+        );
+    }
+    in_both(&mut machine, |_| "touch /tmp/stop".into())?;
+    let block = &numbers(BLOCK as u32)[..BLOCK];
+    let mut ends = Vec::new();
+    for (n, prompt) in PROMPTS.into_iter().enumerate() {
+        focus(&mut machine, n)?;
+        machine.expect("the guest's prompt", prompt, ANSWER)?;
+        let line = "load: rounds ([0-9]+) [0-9]+ read ([0-9a-f]+) - received ([0-9a-f]+) -$";
+        ends.push(at_prompt(&mut machine, prompt, "wait; echo $(cat /tmp/load)", line)?);
+    }
+    for (end, peer) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
+        ensure!(end[2] == sha256(block)?, "what was read has the checksum {}", end[2]);
+        let sent = block.repeat(peer[1].parse()?);
+        ensure!(end[3] == sha256(&sent)?, "the {} bytes received have the checksum {}", sent.len(), end[3]);
+    }
+    power_off(&mut machine)?;
+    (0..2).try_for_each(|partition| disk.expect_file(Some(partition), "copy", block))
+}
+
+/// Has both guests execute what `command` says for each.
+fn in_both(machine: &mut Machine, command: impl Fn(usize) -> String) -> Result<()> {
+    for (n, prompt) in PROMPTS.into_iter().enumerate() {
+        focus(machine, n)?;
+        machine.expect("the guest's prompt", prompt, ANSWER)?;
+        machine.send(&command(n))?;
+        machine.expect("the prompt again", prompt, ANSWER)?;
+    }
+    Ok(())
+}
+
+/// How many KiB per second the load of each guest moves in the next `seconds`, while `meanwhile` is done again and again.
+fn rates(machine: &mut Machine, seconds: u32, meanwhile: fn(&mut Machine) -> Result<()>) -> Result<[u32; 2]> {
+    in_both(machine, |_| format!("sh /tmp/rate of {seconds} &"))?;
+    // With the focus elsewhere, each line says whose it is.
+    machine.send_bytes(b"\x1d3")?;
+    machine.expect("the third guest's focus", "^-- hostile$", ANSWER)?;
+    let start = machine.transcript().text().len();
+    let since = Instant::now();
+    loop {
+        meanwhile(machine)?;
+        let text = &machine.transcript().text()[start..];
+        let rate = |guest: &str| {
+            let mut lines = text.lines().filter(|line| line.starts_with(guest));
+            lines.find_map(|line| line.split_once("rate: ")?.1.strip_suffix(" KiB/s")?.parse().ok())
+        };
+        if let (Some(a), Some(b)) = (rate("[a]"), rate("[b]")) {
+            return Ok([a, b]);
+        }
+        ensure!(since.elapsed() < LOAD, "a guest did not say how fast its load is");
+    }
+}
+
+/// Waits until a guest says how fast its load is.
+fn watch(machine: &mut Machine) -> Result<()> {
+    machine.expect("the rate of a guest", r"^\[[ab]\] .*rate: [0-9]+ KiB/s$", LOAD)?;
+    Ok(())
+}
+
+/// Lets the third guest, which is the probe, do everything that a guest must not.
+fn attack(machine: &mut Machine) -> Result<()> {
+    machine.send_bytes(b"\x1d3\x1dR")?;
+    machine.expect("the first line of the probe", "^probe: [0-9]+ cases$", BOOT)?;
+    machine.expect("its last line", "^probe: done$", BOOT)?;
+    machine.expect("its end", "^-- hostile is off$", BOOT)?;
+    Ok(())
 }
 
 /// Checks the counters that VMMs have logged: what each disk was asked is answered, and no driver owed an answer for long.
