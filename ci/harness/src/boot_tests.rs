@@ -3,7 +3,7 @@
 
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
-use crate::driver_tests::driver_faults;
+use crate::driver_tests::{bad_driver, driver_faults};
 use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
@@ -60,6 +60,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-eight", run: linux_eight },
     Test { name: "linux-disk", run: linux_disk },
     Test { name: "driver-faults", run: driver_faults },
+    Test { name: "bad-driver", run: bad_driver },
     Test { name: "linux-disk-faults", run: linux_disk_faults },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },

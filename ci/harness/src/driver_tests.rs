@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! The boot tests of drivers that fault.
+//! The boot tests of drivers that fault, or misbehave.
 
-use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
+use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum, focus};
 use crate::peer::{Disk, Host, NETWORK_UP, numbers, sha256};
 use anyhow::{Result, ensure};
 
@@ -60,4 +60,35 @@ pub fn driver_faults(setup: &Setup) -> Result<()> {
     let text = machine.transcript().text();
     ensure!(text.matches("init: uptime").count() == 1, "the guest was restarted");
     disk.expect_file(None, "written", &numbers(WRITTEN))
+}
+
+/// A driver of disks (`ci/bad-blk`) fails requests of three guests, answers twice, answers what was never asked, and does not
+/// answer. A guest gets an error, or what waits for the disk stands still; it runs on, and so do the others.
+pub fn bad_driver(setup: &Setup) -> Result<()> {
+    let prompt = |guest| format!("^{guest}# ");
+    // Reads where the driver misbehaves in the nth way, from its 4096 n-th sector on. Of others each is read once.
+    let read = |n: u32| format!("dd if=/dev/vda of=/dev/null bs=4096 count=1 skip={}", 512 * n);
+    let mut machine = setup.boot("bad-driver", Some("bad-driver"))?;
+    machine.expect("the first guest's prompt", &prompt("a"), BOOT)?;
+    at_prompt(&mut machine, &prompt("a"), &format!("{}; echo first $?", read(1)), "^first 1$")?;
+    at_prompt(&mut machine, &prompt("a"), &format!("{}; echo second $?", read(2)), "^second 1$")?;
+    at_prompt(&mut machine, &prompt("a"), &format!("{}; echo third $?", read(6)), "^third 0$")?;
+    let broken = |guest| {
+        format!(r"^({guest}\| )?virtio device 0 needs a reset: the driver domain broke the rules of the queues$")
+    };
+    let overdue = "blk0: driver `blk` owes an answer for a second or more; what waits for it stands still$";
+    for (n, guest, way, report) in [(0, "a", 3, broken("a")), (1, "b", 4, broken("b")), (2, "c", 5, overdue.to_owned())]
+    {
+        focus(&mut machine, n)?;
+        machine.expect("the guest's prompt", &prompt(guest), BOOT)?;
+        at_prompt(&mut machine, &prompt(guest), &format!("{}; echo before $?", read(7)), "^before 0$")?;
+        machine.send(&format!("{} &", read(way)))?;
+        machine.expect("the VMM's report", &report, ANSWER)?;
+    }
+    for (n, guest) in ["a", "b", "c"].into_iter().enumerate() {
+        focus(&mut machine, n)?;
+        machine.expect("the guest's prompt", &prompt(guest), ANSWER)?;
+        at_prompt(&mut machine, &prompt(guest), "echo alive $((6 * 7))", "^alive 42$")?;
+    }
+    Ok(())
 }
