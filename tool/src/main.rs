@@ -61,7 +61,7 @@ struct Expand {
     /// The kernel's include/kernel/gen_config.json in the SDK, which says how many cores there are; without it, any will do
     #[arg(long, value_name = "FILE")]
     kernel_config: Option<PathBuf>,
-    /// Where to write system.xml, config/PD.bin and images/REGION (kernels that were compressed); it has to be in the
+    /// Where to write system.xml, maps.txt, config/PD.bin and images/REGION (kernels that were compressed); it has to be in the
     /// Microkit tool's search path
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
@@ -126,6 +126,6 @@ fn expand(args: Expand, report: &mut Report) {
     let files = SearchPath(args.search_path.into_iter().chain([PathBuf::from(".")]).collect());
     let products = check::check(&system, &sources, &files, report);
     if report.is_empty() {
-        output::write(&args.output, &document, &products, report);
+        output::write(&args.output, &document, &system, &products, report);
     }
 }

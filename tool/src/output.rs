@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! What the tool writes: plain SDF, the configurations, and the kernels that had to be unpacked.
+//! What the tool writes: plain SDF, a list of who maps what, the configurations, and the kernels that had to be unpacked.
 
 use crate::check::Products;
-use crate::problem::Report;
+use crate::problem::{Hex, Report};
+use crate::system::{Map, System};
 use roxmltree::{Document, Node};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use std::{fs, io};
 const CONFIG_VADDR: &str = "0x10_0000";
 
 /// Writes everything below `dir`. What is there already with the same content stays untouched, for `make`.
-pub fn write(dir: &Path, document: &Document, products: &Products, report: &mut Report) {
+pub fn write(dir: &Path, document: &Document, system: &System, products: &Products, report: &mut Report) {
+    let maps = (dir.join("maps.txt"), maps(system).into_bytes());
     let system = (dir.join("system.xml"), sdf(document, products).into_bytes());
     let configurations = products.configurations.iter().map(|configuration| {
         let mut bytes = configuration.bytes.clone();
@@ -22,7 +24,7 @@ pub fn write(dir: &Path, document: &Document, products: &Products, report: &mut 
         (dir.join(config_path(&configuration.pd)), bytes)
     });
     let kernels = products.unpacked.iter().map(|(region, bytes)| (dir.join(image_path(region)), bytes.clone()));
-    let files: Vec<(PathBuf, Vec<u8>)> = configurations.chain(kernels).chain([system]).collect();
+    let files: Vec<(PathBuf, Vec<u8>)> = configurations.chain(kernels).chain([maps, system]).collect();
     for (path, bytes) in files {
         if let Err(error) = write_if_changed(&path, &bytes) {
             report.add_unwritable(&path, &error);
@@ -44,6 +46,28 @@ fn config_path(pd: &str) -> String {
 
 fn image_path(region: &str) -> String {
     format!("images/{region}")
+}
+
+/// Which domain or guest maps each memory region of the system, where, and how. The configurations are left out.
+fn maps(system: &System) -> String {
+    let mut out = String::from("# Made by vmm-tool: who maps each memory region, at which address, and how.\n");
+    for region in &system.regions {
+        let kind = if region.is_device { ", at the physical address that system.xml says" } else { "" };
+        let size = region.size.map_or("as large as its file".to_owned(), |size| format!("{} bytes", Hex(size)));
+        let _ = writeln!(out, "\n{}: {size}{kind}", region.name);
+        let mut list = |kind: &str, name: &str, maps: &[Map]| {
+            for Map { vaddr, perms, cached, .. } in maps.iter().filter(|map| map.region == region.name) {
+                let vaddr = Hex(vaddr.unwrap_or(0)).to_string();
+                let cached = if *cached { "" } else { " uncached" };
+                let _ = writeln!(out, "  {kind:<6} {name:<32} {vaddr:>14} {perms}{cached}");
+            }
+        };
+        for domain in &system.domains {
+            list("domain", &domain.name, &domain.maps);
+            domain.guest.iter().for_each(|guest| list("guest", &guest.name, &guest.maps));
+        }
+    }
+    out
 }
 
 /// The system as the Microkit tool takes it: no entities, no instructions, and the configurations mapped.

@@ -50,6 +50,27 @@ fn the_system_is_plain_sdf_with_a_configuration_for_each_pd() {
 }
 
 #[test]
+fn a_guests_ram_is_mapped_by_its_vmm_and_the_guest_alone() {
+    let fixture = Fixture::new("maps", VIRTIO, BOARD);
+    assert_eq!(fixture.expand(), Ok(()));
+    let text = String::from_utf8(output(&fixture, "maps.txt")).unwrap();
+    let of = |region: &str| {
+        let (_, rest) = text.split_once(&format!("\n{region}: ")).expect(region);
+        rest.split("\n\n").next().unwrap().trim_end()
+    };
+    for guest in ["a", "b"] {
+        let expected = format!(
+            "0x40_0000 bytes\n  domain {:<32}    0x4000_0000 rw\n  guest  {guest:<32}    0x4000_0000 rwx",
+            format!("{guest}_vmm")
+        );
+        assert_eq!(of(&format!("{guest}_ram")), expected);
+    }
+    let domains =
+        |region| of(region).lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect::<Vec<_>>();
+    assert_eq!(domains("a_blk0"), ["a_vmm", "blk"], "and a queue by both ends");
+}
+
+#[test]
 fn a_vmm_is_told_its_windows_texts_and_channels() {
     let policy = "kernel-format=\"flat\" on-crash=\"restart\" on-reset=\"halt\" restart-limit=\"3\"";
     let fixture = Fixture::new("vmm", &SYSTEM.replace("kernel-format=\"flat\"", policy), BOARD);
