@@ -125,7 +125,8 @@ impl fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
-/// What every device does in the life of its guest, and the machine as a whole. Each call is legal only where it says so.
+/// What every device does in the life of its guest, the machine of all devices, and whoever runs the vCPUs for the guest as a
+/// whole. Each call is legal only where it says so.
 pub trait Lifecycle {
     /// Begins nothing more outside of this part, and lets what is under way come to its end. Legal at any time, also again.
     fn pause(&mut self) {}

@@ -198,9 +198,6 @@ impl Vmm {
 
     /// Suspends all vCPUs.
     fn freeze(&mut self) {
-        if replace(&mut self.stopped.still, true) {
-            return;
-        }
         self.stopped.since = counter();
         while let Some(event) = poll() {
             match event {
@@ -223,65 +220,17 @@ impl Vmm {
 
     /// Stops the guest, as far as nothing is under way.
     fn stop(&mut self) {
-        self.freeze();
-        self.machine.pause();
-        if !self.machine.is_quiesced() {
+        self.pause();
+        if !self.is_quiesced() {
             return;
         }
         let state = self.life.stopped();
         if state == State::Starting {
-            return self.restart();
+            return self.reset();
         }
         self.log(LogLevel::Info, format_args!("guest is {state}"));
         if state != State::Paused && self.machine.console().logs(LogLevel::Info) {
             self.tell_counters();
-        }
-    }
-
-    /// Goes on after a pause, of which the guest's virtual counters do not know.
-    fn resume(&mut self) {
-        let time = counter() - self.stopped.since;
-        self.stopped.offset = self.stopped.offset.wrapping_add(time);
-        self.stopped.still = false;
-        for vcpu in self.vcpus().map(|vcpu| Vcpu::new(vcpu.index())) {
-            // As in `freeze`.
-            let _ = vcpu.write_reg(VcpuReg::Cntvoff, self.stopped.offset);
-            if self.registers.is_remote(vcpu) {
-                // It may have faulted between the last receive and its suspension.
-                let _ = vcpu.ack_vppi(map::VTIMER_INTID.id().into());
-            }
-        }
-        self.waits.postpone(time);
-        self.machine.resume();
-        self.apply_effects();
-        for vcpu in members(take(&mut self.stopped.frozen)) {
-            vcpu.tcb().resume_again();
-        }
-        self.log(LogLevel::Info, format_args!("guest goes on"));
-    }
-
-    /// Begins to make the guest as after power-on.
-    fn restart(&mut self) {
-        // An injection would meet the stub.
-        if let Some(action) = self.deferred.take() {
-            action.perform();
-        }
-        self.machine.reset();
-        self.waits.forget();
-        let used = take(&mut self.stopped.used);
-        // The stub knows GICv2 alone.
-        let in_stub = if self.machine.gic().version() == Version::V2 { used } else { 0 };
-        self.stopped = Stopped { still: true, in_stub, ..Stopped::default() };
-        // Fails only for a RAM that is smaller than a page, which would not have been started.
-        let _ = self.machine.memory().write(map::RAM_BASE, stub::code());
-        self.machine.memory().clean(map::RAM_BASE, stub::code().len());
-        for vcpu in members(in_stub) {
-            if enter(vcpu, map::RAM_BASE, 0, 0, true).is_err() {
-                self.stopped.in_stub &= !(1 << vcpu.index());
-            }
-        }
-        if self.stopped.in_stub == 0 {
-            self.clear();
         }
     }
 
@@ -323,6 +272,69 @@ impl Vmm {
             self.stopped.rest = if self.waits.arm(rest) { rest } else { 0 };
         }
         self.load();
+    }
+}
+
+/// The guest as a whole: its vCPUs, which the kernel holds, and the machine around them.
+impl Lifecycle for Vmm {
+    /// Stops the vCPUs before the machine.
+    fn pause(&mut self) {
+        if !replace(&mut self.stopped.still, true) {
+            self.freeze();
+        }
+        self.machine.pause();
+    }
+
+    /// No driver works for the guest; its vCPUs do nothing outside of it.
+    fn is_quiesced(&self) -> bool {
+        self.machine.is_quiesced()
+    }
+
+    /// Goes on after a pause, of which the guest's virtual counters do not know.
+    fn resume(&mut self) {
+        let time = counter() - self.stopped.since;
+        self.stopped.offset = self.stopped.offset.wrapping_add(time);
+        self.stopped.still = false;
+        for vcpu in self.vcpus().map(|vcpu| Vcpu::new(vcpu.index())) {
+            // As in `freeze`.
+            let _ = vcpu.write_reg(VcpuReg::Cntvoff, self.stopped.offset);
+            if self.registers.is_remote(vcpu) {
+                // It may have faulted between the last receive and its suspension.
+                let _ = vcpu.ack_vppi(map::VTIMER_INTID.id().into());
+            }
+        }
+        self.waits.postpone(time);
+        self.machine.resume();
+        self.apply_effects();
+        for vcpu in members(take(&mut self.stopped.frozen)) {
+            vcpu.tcb().resume_again();
+        }
+        self.log(LogLevel::Info, format_args!("guest goes on"));
+    }
+
+    /// Begins to make the guest as after power-on; [`Self::load`] is the end of that.
+    fn reset(&mut self) {
+        // An injection would meet the stub.
+        if let Some(action) = self.deferred.take() {
+            action.perform();
+        }
+        self.machine.reset();
+        self.waits.forget();
+        let used = take(&mut self.stopped.used);
+        // The stub knows GICv2 alone.
+        let in_stub = if self.machine.gic().version() == Version::V2 { used } else { 0 };
+        self.stopped = Stopped { still: true, in_stub, ..Stopped::default() };
+        // Fails only for a RAM that is smaller than a page, which would not have been started.
+        let _ = self.machine.memory().write(map::RAM_BASE, stub::code());
+        self.machine.memory().clean(map::RAM_BASE, stub::code().len());
+        for vcpu in members(in_stub) {
+            if enter(vcpu, map::RAM_BASE, 0, 0, true).is_err() {
+                self.stopped.in_stub &= !(1 << vcpu.index());
+            }
+        }
+        if self.stopped.in_stub == 0 {
+            self.clear();
+        }
     }
 }
 
