@@ -161,6 +161,16 @@ impl Receiver<'_> {
         Ok(count)
     }
 
+    /// The next byte, if there is one. Most words hold several, so most calls do not look at the ring.
+    fn read_byte(&mut self) -> Result<Option<u8>, Broken> {
+        let rest = self.rest.next();
+        if rest.is_some() {
+            return Ok(rest);
+        }
+        let mut byte = [0];
+        Ok((self.read(&mut byte)? > 0).then_some(byte[0]))
+    }
+
     fn is_empty(&self) -> bool {
         self.rest.next == self.rest.end && self.ring.is_empty() == Ok(true)
     }
@@ -403,6 +413,14 @@ impl<'a> Server<'a> {
     /// [`Broken`].
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
         self.output.read(buffer)
+    }
+
+    /// The next byte of console output, if there is one.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn read_byte(&mut self) -> Result<Option<u8>, Broken> {
+        self.output.read_byte()
     }
 
     /// Whether the console has more output.

@@ -21,7 +21,7 @@ const RECEIVE_MAX: usize = 64;
 /// Most pieces of work on output in one event.
 const TURNS: usize = 64;
 /// Most bytes of console output in one unit.
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
 /// A line of the client with the focus longer than this no longer holds back other output.
 const LONG_LINE: usize = 512;
 
@@ -50,11 +50,7 @@ impl Client<'_> {
     fn read_line(&mut self) -> Result<Option<bool>, Broken> {
         let mut worked = None;
         for _ in 0..CHUNK {
-            let mut byte = [0];
-            if self.server.read(&mut byte)? == 0 {
-                break;
-            }
-            let [byte] = byte;
+            let Some(byte) = self.server.read_byte()? else { break };
             if byte == b'\n' {
                 return Ok(Some(true));
             }

@@ -6,6 +6,7 @@
 use super::{Bytes, saw};
 use crate::map::RAM_BASE;
 use crate::memory::{self, GuestMemory, OutOfRange};
+use crate::virtio::Lazy;
 use crate::virtio::chain::{Buffer, Chain};
 use crate::virtio::ring::{Areas, MAX_SIZE, Options, Ring, RingError};
 use std::cell::Cell;
@@ -108,7 +109,9 @@ pub fn rings(bytes: &[u8]) {
                 Some(head) => ring.give_back(&mut memory, head, bytes.word()),
                 None => Ok(()),
             },
-            9 => ring.publish(&mut memory, u16::from(bytes.byte() % 4)).map(|_| ()),
+            9 => ring
+                .publish(&mut memory, [None, Some(Lazy::Chains), Some(Lazy::Signals)][usize::from(bytes.byte() % 3)])
+                .map(|_| ()),
             10 => match heads.last() {
                 Some(head) => ring.take_again(&memory, *head, &mut chain),
                 None => Ok(()),

@@ -4,7 +4,7 @@
 //! The console device (virtio 1.2, 5.3) with one port, over a [`queue::serial`] link of its own.
 
 use super::chain::Chain;
-use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
+use super::{CONFIG_SIZE, DeviceError, Lazy, Queues, VirtioDevice, config_space};
 use crate::memory::GuestMemory;
 use core::mem::take;
 use queue::serial::Client;
@@ -15,9 +15,9 @@ const TRANSMIT: usize = 1;
 /// `VIRTIO_CONSOLE_F_SIZE` (5.3.3).
 const SIZE: u64 = 1 << 0;
 /// Bytes that are copied at once: a multiple of what a word of the link carries.
-const PIECE: usize = 252;
+const PIECE: usize = 63;
 /// Most pieces that are sent in one run.
-const RUN_PIECES: usize = 256;
+const RUN_PIECES: usize = 1024;
 
 /// The size of a console in characters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -199,6 +199,11 @@ impl VirtioDevice for Console {
 
     fn wake_wanted(&mut self) -> bool {
         self.link.wake_wanted()
+    }
+
+    /// Linux writes sixteen bytes at a time, and spins until it has them back.
+    fn lazy_queue(&self) -> Option<(usize, Lazy)> {
+        Some((TRANSMIT, Lazy::Signals))
     }
 }
 

@@ -7,7 +7,7 @@ use super::blk::Blk;
 use super::console::Console;
 use super::net::Net;
 use super::rng::Rng;
-use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice};
+use super::{CONFIG_SIZE, DeviceError, Lazy, Queues, VirtioDevice};
 use crate::memory::GuestMemory;
 use core::fmt;
 
@@ -91,7 +91,7 @@ impl VirtioDevice for Device {
         model!(self, model => model.overdue())
     }
 
-    fn lazy_queue(&self) -> Option<usize> {
+    fn lazy_queue(&self) -> Option<(usize, Lazy)> {
         model!(self, model => model.lazy_queue())
     }
 

@@ -5,7 +5,7 @@
 
 use super::chain::Chain;
 use super::ring::{Areas, MAX_SIZE, Options, Ring};
-use super::{CONFIG_SIZE, Counts, DeviceError, KEPT, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
+use super::{CONFIG_SIZE, Counts, DeviceError, Lazy, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
 use crate::memory::GuestMemory;
 
 /// Causes of an interrupt: a bit each, as in `InterruptStatus` (4.2.2) and the ISR (4.1.4.5).
@@ -342,8 +342,8 @@ impl<D: VirtioDevice> Function<D> {
 
     /// Does all there is to do: the driver, if `kicked`, or the link's other side has notified.
     ///
-    /// What a driver kicks is often followed by more. So the last chains of a lazy queue are then kept back if they would
-    /// interrupt the driver, until the next run: see [`Self::keeps`].
+    /// What a driver kicks is often followed by more. So something of a lazy queue then waits, until the next run: see
+    /// [`Lazy`] and [`Self::keeps`].
     pub fn run(&mut self, memory: &mut impl GuestMemory, chain: &mut Chain, kicked: bool) {
         self.again = false;
         let ready = status::DRIVER_OK | status::NEEDS_RESET;
@@ -372,7 +372,7 @@ impl<D: VirtioDevice> Function<D> {
         chain: &mut Chain,
         kicked: bool,
     ) -> Result<(), DeviceError> {
-        let lazy = self.device.lazy_queue().filter(|_| kicked && self.eager == 0);
+        let (lazy_queue, lazy) = self.device.lazy_queue().filter(|_| kicked && self.eager == 0).unzip();
         self.eager = self.eager.saturating_sub(kicked.into());
         let rings = self.queues.each_mut().map(|queue| queue.ring.as_mut());
         let limit = if self.paused { 0 } else { RUN_LIMIT };
@@ -385,24 +385,33 @@ impl<D: VirtioDevice> Function<D> {
             let (requests, completions) = ring.news();
             self.counts.requests += u64::from(requests);
             self.counts.completions += u64::from(completions);
-            if ring.publish(memory, if lazy == Some(index) { KEPT } else { 0 })? {
+            if ring.publish(memory, lazy.filter(|_| lazy_queue == Some(index)))? {
                 self.causes |= cause::USED;
             }
         }
         done
     }
 
-    /// Whether something is kept back, and a run is due soon that shows it.
+    /// What is kept back, so that a run is due soon.
     #[must_use]
-    pub fn keeps(&self) -> bool {
-        let ring = self.device.lazy_queue().and_then(|index| self.queues.get(index)?.ring.as_ref());
-        ring.is_some_and(Ring::keeps)
+    pub fn keeps(&self) -> Option<Lazy> {
+        let (index, lazy) = self.device.lazy_queue()?;
+        self.queues.get(index)?.ring.as_ref().filter(|ring| ring.keeps()).map(|_| lazy)
     }
 
-    /// What was kept back was followed neither by more nor by a rest, so that the driver may be looking for it: nothing is
-    /// kept back for some time.
-    pub fn hurry(&mut self) {
-        self.eager = u8::MAX;
+    /// Something has been kept back for long enough: whether a run is due, where the driver has kicked in that time or not.
+    ///
+    /// If chains were followed neither by more nor by a rest, the driver may be looking for them: nothing is kept back for
+    /// some time.
+    pub fn hurry(&mut self, kicked: bool) -> bool {
+        match self.keeps() {
+            None => false,
+            Some(Lazy::Signals) => true,
+            Some(Lazy::Chains) => {
+                self.eager = if kicked { self.eager } else { u8::MAX };
+                !kicked
+            }
+        }
     }
 
     /// The device cannot go on: the driver learns it (2.1.2).

@@ -9,7 +9,7 @@
 use super::chain::Chain;
 use super::function::{Area, Function, Ignored, cause};
 use super::rng::Rng;
-use super::{CONFIG_SIZE, Counts, Device, DeviceError, VirtioDevice};
+use super::{CONFIG_SIZE, Counts, Device, DeviceError, Lazy, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
 use crate::fdt::{Full, Interrupt, Tree};
@@ -184,7 +184,7 @@ pub struct Changes {
     pub notify: bool,
     /// vCPUs, a bit each, that waited for a reset and go on.
     pub released: u8,
-    /// The device keeps something back.
+    /// The device now keeps something back, and did not before.
     pub keeps: bool,
     /// Why the device now needs a reset.
     pub error: Option<DeviceError>,
@@ -303,12 +303,13 @@ impl Slots {
         self.keeping
     }
 
-    /// The slots whose devices keep something back since this was last asked or longer, a bit each: they are to be run.
+    /// The slots whose devices have kept something back for long enough, a bit each: they are to be run.
     pub fn hurry(&mut self) -> u8 {
-        let slots = self.keeping & !core::mem::take(&mut self.kicked);
-        let kept = self.slots.iter_mut().enumerate().filter(|(index, _)| slots >> index & 1 != 0);
-        kept.for_each(|(_, slot)| slot.iter_mut().for_each(|slot| slot.function.hurry()));
-        slots
+        let kicked = core::mem::take(&mut self.kicked);
+        self.slots.iter_mut().enumerate().fold(0, |slots, (index, slot)| {
+            let due = slot.as_mut().is_some_and(|slot| slot.function.hurry(kicked >> index & 1 != 0));
+            slots | u8::from(due) << index
+        })
     }
 
     /// The slots whose devices are to be run once more, a bit each, because their last run had its share.
@@ -326,14 +327,14 @@ impl Slots {
         }
         slot.show(page, index);
         self.due = self.due & !(1 << index) | u8::from(slot.function.is_run_due()) << index;
-        let keeps = slot.function.keeps();
-        self.keeping = self.keeping & !(1 << index) | u8::from(keeps) << index;
+        let (before, keeps) = (self.keeping, slot.function.keeps());
+        self.keeping = before & !(1 << index) | u8::from(keeps.is_some()) << index;
         let released = if slot.function.is_resetting() { 0 } else { core::mem::take(&mut slot.held) };
         Some(Changes {
             line: slot.function.causes() != 0,
-            notify: slot.function.wake_wanted(),
+            notify: keeps != Some(Lazy::Signals) && slot.function.wake_wanted(),
             released,
-            keeps,
+            keeps: self.keeping & !before != 0,
             error: slot.function.take_error(),
         })
     }

@@ -35,6 +35,15 @@ pub const MAX_QUEUES: usize = 3;
 pub const CONFIG_SIZE: usize = 64;
 /// Most chains of a lazy queue that are kept back: with so many, Linux does not ask for an interrupt as long as it sends.
 const KEPT: u16 = 2;
+/// What of a queue can wait after a kick, which more of them will follow: until the guest rests, or a millisecond or two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lazy {
+    /// The last chains, if they would interrupt the driver, which is in no hurry to get them back.
+    Chains,
+    /// Interrupts, because the driver looks for its chains by itself, and notifications of the driver domain.
+    Signals,
+}
+
 /// Most chains that are taken in one run of a device.
 pub const RUN_LIMIT: u16 = 2 * ring::MAX_SIZE;
 
@@ -164,8 +173,8 @@ pub trait VirtioDevice {
         false
     }
 
-    /// The queue whose chains no driver is in a hurry to get back.
-    fn lazy_queue(&self) -> Option<usize> {
+    /// A queue of which something can wait after a kick.
+    fn lazy_queue(&self) -> Option<(usize, Lazy)> {
         None
     }
 

@@ -10,7 +10,7 @@ mod filter;
 mod large;
 
 use super::chain::{Buffer, Chain};
-use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
+use super::{CONFIG_SIZE, DeviceError, Lazy, Queues, VirtioDevice, config_space};
 use crate::map;
 use crate::memory::GuestMemory;
 use filter::Filter;
@@ -557,8 +557,8 @@ impl VirtioDevice for Net {
         self.link.wake_wanted()
     }
 
-    fn lazy_queue(&self) -> Option<usize> {
-        Some(TRANSMIT)
+    fn lazy_queue(&self) -> Option<(usize, Lazy)> {
+        Some((TRANSMIT, Lazy::Chains))
     }
 
     fn dropped(&self) -> u64 {

@@ -7,6 +7,7 @@
 //! device then needs a reset.
 
 use super::chain::{Buffer, Chain};
+use super::{KEPT, Lazy};
 use crate::memory::{self, GuestMemory, OutOfRange};
 use core::fmt;
 use core::sync::atomic::Ordering::{Acquire, Release, SeqCst};
@@ -121,6 +122,8 @@ pub struct Ring {
     used: u16,
     /// Of these, those that the driver has been shown.
     shown: u16,
+    /// Of these, those after which it was asked whether it wants an interrupt.
+    asked: u16,
     /// Of the chains taken and of those given back, those that [`Ring::news`] has told of.
     told: (u16, u16),
     /// Without event indices: the driver has been asked not to notify.
@@ -146,7 +149,18 @@ impl Ring {
             }
             memory::offset(gpa, len, memory.size()).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
         }
-        Ok(Self { areas, size, options, taken: 0, available: 0, used: 0, shown: 0, told: (0, 0), suppressing: false })
+        Ok(Self {
+            areas,
+            size,
+            options,
+            taken: 0,
+            available: 0,
+            used: 0,
+            shown: 0,
+            asked: 0,
+            told: (0, 0),
+            suppressing: false,
+        })
     }
 
     /// Takes the next available chain, and copies its descriptors into `chain`: false if there is none.
@@ -271,32 +285,36 @@ impl Ring {
         self.taken.wrapping_sub(self.used)
     }
 
-    /// Shows the driver what was given back: whether it wants an interrupt for that (2.7.7, 2.7.10). If it would, the last
-    /// `keep` chains are not yet shown.
+    /// Shows the driver what was given back, but for what can wait: whether it wants an interrupt for that (2.7.7, 2.7.10).
     ///
     /// # Errors
     /// [`RingError`].
-    pub fn publish(&mut self, memory: &mut impl GuestMemory, keep: u16) -> Result<bool, RingError> {
-        let (before, mut now) = (self.shown, self.used);
-        if keep > 0 && now != before && self.is_wanted(memory, before, now)? {
-            now = now.wrapping_sub(keep.min(now.wrapping_sub(before)));
+    pub fn publish(&mut self, memory: &mut impl GuestMemory, lazy: Option<Lazy>) -> Result<bool, RingError> {
+        let (shown, mut now) = (self.shown, self.used);
+        if lazy == Some(Lazy::Chains) && now != shown && self.is_wanted(memory, shown, now)? {
+            now = now.wrapping_sub(KEPT.min(now.wrapping_sub(shown)));
         }
-        if now == before {
+        if now != shown {
+            self.shown = now;
+            // The buffers and the ring are written before the index.
+            fence(Release);
+            memory.store_u16(self.areas.device + 2, now).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
+        }
+        // A driver that waits for room is not left waiting.
+        let before = self.asked;
+        if now == before || lazy == Some(Lazy::Signals) && now.wrapping_sub(before) < self.size {
             return Ok(false);
         }
-        self.shown = now;
-        // The buffers and the ring are written before the index.
-        fence(Release);
-        memory.store_u16(self.areas.device + 2, now).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
+        self.asked = now;
         // The index is written before it is asked whether the driver wants to know.
         fence(SeqCst);
         self.is_wanted(memory, before, now)
     }
 
-    /// Whether some of what was given back is not yet shown to the driver.
+    /// Whether something of what was given back waits, see [`Lazy`].
     #[must_use]
     pub fn keeps(&self) -> bool {
-        self.used != self.shown
+        self.used != self.asked
     }
 
     /// Whether the driver wants an interrupt when the index goes from `before` to `now`.

@@ -2,7 +2,8 @@
 // Copyright 2026 The seL4 Rust VMM authors
 
 use super::*;
-use crate::virtio::testing::{DATA, Guest, reg, region};
+use crate::virtio::mmio::Changes;
+use crate::virtio::testing::{DATA, Guest, SIZE as QUEUE_SIZE, reg, region};
 use crate::virtio::{Device, feature};
 use queue::serial::{MIN_SIZE, Server};
 
@@ -10,11 +11,15 @@ use queue::serial::{MIN_SIZE, Server};
 const ROOM: usize = 512 * 7;
 
 fn working() -> (Guest, Server<'static>) {
+    working_with(feature::EVENT_IDX)
+}
+
+fn working_with(features: u64) -> (Guest, Server<'static>) {
     let region = region(MIN_SIZE);
     let (client, mut server) = (Client::new(region).unwrap(), Server::new(region).unwrap());
     server.ask(true);
     let mut guest = Guest::new(Device::Console(Console::new(client, Size { columns: 80, rows: 25 })));
-    guest.bring_up(SIZE | feature::EVENT_IDX, 2);
+    guest.bring_up(SIZE | features, 2);
     assert_eq!((guest.interrupt(), guest.interrupt()), (2, 0), "the size is announced, once");
     (guest, server)
 }
@@ -41,9 +46,36 @@ fn output_is_sent_whole_and_announced() {
     guest.put(DATA, b"hello, world");
     let head = guest.offer(1, &[(DATA, 5, false), (DATA + 5, 7, false)]);
     guest.notify(1);
-    assert!(guest.changes.notify);
     assert_eq!((output(&mut server), guest.used(1)), (b"hello, world".to_vec(), Some((head, 0))));
-    assert_eq!(guest.interrupt(), 1);
+    assert_eq!((guest.changes.line, guest.changes.notify, guest.changes.keeps), (false, false, true), "that can wait");
+    guest.notified();
+    assert_eq!((guest.changes.line, guest.changes.notify, guest.changes.keeps), (true, true, false));
+}
+
+#[test]
+fn what_waits_of_output_does_so_for_one_interval_however_often_the_driver_kicks() {
+    let (mut guest, _server) = working_with(0);
+    for _ in 0..3 {
+        for first in [true, false] {
+            guest.offer(1, &[(DATA, 5, false)]);
+            guest.notify(1);
+            let Changes { line, notify, keeps, .. } = guest.changes;
+            assert_eq!((line, notify, keeps, guest.used(1).is_some()), (false, false, first, true));
+        }
+        assert_eq!(guest.slots.hurry(), guest.slots.keeping());
+        guest.notified();
+        assert_eq!((guest.interrupt(), guest.slots.keeping(), guest.slots.hurry()), (1, 0, 0));
+    }
+}
+
+#[test]
+fn a_driver_that_waits_for_room_is_told_at_once() {
+    let (mut guest, _server) = working();
+    for n in 1..=QUEUE_SIZE {
+        guest.offer(1, &[(DATA, 5, false)]);
+        guest.notify(1);
+        assert_eq!((guest.changes.line, guest.changes.notify), (n == QUEUE_SIZE, n == QUEUE_SIZE), "{n}");
+    }
 }
 
 #[test]

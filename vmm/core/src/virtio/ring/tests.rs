@@ -234,17 +234,17 @@ fn used_chains_are_shown_together() {
     }
     let mut chain = Chain::new();
     while ring.take(&driver.memory(), &mut chain).unwrap() {}
-    assert_eq!(ring.publish(&mut driver.memory(), 0), Ok(false), "nothing to show");
+    assert_eq!(ring.publish(&mut driver.memory(), None), Ok(false), "nothing to show");
     for head in [2, 0] {
         ring.give_back(&mut driver.memory(), head, u32::from(head) + 7).unwrap();
         assert_eq!(driver.used_index(), 0);
     }
-    assert_eq!(ring.publish(&mut driver.memory(), 0), Ok(true));
+    assert_eq!(ring.publish(&mut driver.memory(), None), Ok(true));
     assert_eq!((driver.used_index(), driver.used(0), driver.used(1)), (2, (2, 9), (0, 7)));
-    assert_eq!(ring.publish(&mut driver.memory(), 0), Ok(false), "told already");
+    assert_eq!(ring.publish(&mut driver.memory(), None), Ok(false), "told already");
     driver.memory().store_u16(AREAS.driver, SUPPRESS).unwrap();
     ring.give_back(&mut driver.memory(), 1, 0).unwrap();
-    assert_eq!(ring.publish(&mut driver.memory(), 0), Ok(false), "the driver does not want to know");
+    assert_eq!(ring.publish(&mut driver.memory(), None), Ok(false), "the driver does not want to know");
     assert_eq!(driver.used_index(), 3);
 }
 
@@ -266,12 +266,12 @@ fn with_event_indices_an_interrupt_comes_when_the_event_is_passed() {
     for (event, before, count, expected) in cases {
         let mut driver = Driver::new();
         let mut ring = driver.ring(EVENTS);
-        (ring.used, ring.shown) = (before, before);
+        (ring.used, ring.shown, ring.asked) = (before, before, before);
         driver.memory().store_u16(AREAS.driver + 4 + 2 * u64::from(SIZE), event).unwrap();
         for _ in 0..count {
             ring.give_back(&mut driver.memory(), 0, 0).unwrap();
         }
-        assert_eq!(ring.publish(&mut driver.memory(), 0), Ok(expected), "{event} {before} {count}");
+        assert_eq!(ring.publish(&mut driver.memory(), None), Ok(expected), "{event} {before} {count}");
     }
 }
 
