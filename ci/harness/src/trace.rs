@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// How long the machine runs between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How often the memory is looked through for more rings.
+/// How long it runs at first between two searches of the memory for more rings.
 const SEARCH: Duration = Duration::from_millis(100);
 
 const PAGE: u64 = 4096;
@@ -182,12 +182,15 @@ pub fn run(mut command: Command, output: &Path, stop: &Stop) -> Result<()> {
         format!("cannot start {}; remedy: ci/setup/packages installs what is needed", command.get_program().display())
     })?;
     let mut rings: Vec<Ring> = Vec::new();
-    let mut searched = None;
+    let (mut searched, mut pause) = (Instant::now(), SEARCH);
     let status = loop {
         let status = child.try_wait()?;
-        if searched.is_none_or(|time: Instant| time.elapsed() > SEARCH) || status.is_some() {
+        if searched.elapsed() > pause || status.is_some() {
+            let known = rings.len();
             search(&file, &mut rings)?;
-            searched = Some(Instant::now());
+            // No ring is read meanwhile, and once there is one, the others are mostly there, too.
+            pause = if rings.is_empty() || rings.len() > known { SEARCH } else { pause * 2 };
+            searched = Instant::now();
         }
         rings.iter_mut().try_for_each(|ring| ring.drain(&file))?;
         if let Some(status) = status {
