@@ -153,6 +153,7 @@ fn power_off(machine: &mut Machine) -> Result<()> {
     }
     machine.expect_exit(0, BOOT)?;
     let disks = balance(machine)?;
+    ["a", "b"].into_iter().try_for_each(|guest| interrupts_balance(machine, guest))?;
     ensure!(disks == 2, "expected the counters of two disks, got those of {disks}");
     Ok(())
 }
@@ -267,4 +268,19 @@ fn balance(machine: &Machine) -> Result<usize> {
         disks += 1;
     }
     Ok(disks)
+}
+
+/// Checks that `guest` has ended every interrupt that its VMM has given it, but for what list registers held when it went off.
+fn interrupts_balance(machine: &Machine, guest: &str) -> Result<()> {
+    const LIST_REGISTERS: u64 = 4;
+    let counter = |name: &str| -> Option<u64> {
+        let line =
+            machine.transcript().text().lines().find_map(|line| line.strip_prefix(&format!("{guest}| {name}: ")))?;
+        line.split(',').next()?.parse().ok()
+    };
+    let counters = counter("injections").zip(counter("exits eoi"));
+    let Some((injected, ended)) = counters else { bail!("{guest} has no counters of interrupts") };
+    let balanced = injected > 0 && (ended..=ended + LIST_REGISTERS).contains(&injected);
+    ensure!(balanced, "{guest} was given {injected} interrupts and ended {ended}");
+    Ok(())
 }
