@@ -345,19 +345,22 @@ impl<'a> Client<'a> {
     pub fn submit(&mut self, request: &Request<'_>) -> Result<Mark, SubmitError> {
         let Request { id, operation, sector, segments } = *request;
         let data = operation.moves_data();
+        let word = |index: usize| segments.get(index).map_or(0, |segment| segment.word());
+        // Most have no more than the head takes, which so are looked at once.
+        let head = |index: usize| segments.get(index).is_none_or(|segment| segment.fits()).then(|| word(index));
         let well_formed = segments.len() <= MAX_SEGMENTS && segments.is_empty() != data;
-        if !well_formed || !segments.iter().all(|segment| segment.fits()) {
+        let (Some(first), Some(second)) = (head(0), head(1)) else { return Err(SubmitError::Malformed) };
+        if !well_formed || !segments.iter().skip(HEAD_SEGMENTS).all(|segment| segment.fits()) {
             return Err(SubmitError::Malformed);
         }
         if self.under_way >= self.completions.capacity() {
             return Err(SubmitError::Full);
         }
-        let word = |index: usize| segments.get(index).map_or(0, |segment| segment.word());
         let head = [
             u64::from(id) | u64::from(operation.code()) << 32 | (segments.len() as u64) << 40,
             sector,
-            operation.sectors().map_or_else(|| word(0), u64::from),
-            word(1),
+            operation.sectors().map_or(first, u64::from),
+            second,
         ];
         let records = (0..records(segments.len())).map(|record| match record.checked_sub(1) {
             None => head,

@@ -124,8 +124,12 @@ impl GuestMemory for Ram {
     }
 
     fn store_u32_pair(&mut self, gpa: u64, values: [u32; 2]) -> Result<(), OutOfRange> {
-        // SAFETY: as in `load_u16`.
-        unsafe { self.place::<[u32; 2]>(gpa)?.write_volatile(values.map(u32::to_le)) };
+        let place = self.place::<[u32; 2]>(gpa)?.cast::<u32>();
+        // SAFETY: as in `load_u16`, for both words.
+        unsafe {
+            place.write_volatile(values[0].to_le());
+            place.add(1).write_volatile(values[1].to_le());
+        }
         Ok(())
     }
 

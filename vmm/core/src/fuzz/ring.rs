@@ -113,7 +113,7 @@ pub fn rings(bytes: &[u8]) {
                 .publish(&mut memory, [None, Some(Lazy::Chains), Some(Lazy::Signals)][usize::from(bytes.byte() % 3)])
                 .map(|_| ()),
             10 => match heads.last() {
-                Some(head) => ring.take_again(&memory, *head, &mut chain),
+                Some(head) => ring.take(&memory, &mut chain, Some(*head)).map(|_| ()),
                 None => Ok(()),
             },
             _ => take(&mut ring, &memory, &mut chain, &mut heads),
@@ -126,7 +126,7 @@ pub fn rings(bytes: &[u8]) {
 }
 
 fn take(ring: &mut Ring, memory: &Counting, chain: &mut Chain, heads: &mut Vec<u16>) -> Result<(), RingError> {
-    if !ring.take(memory, chain)? {
+    if !ring.take(memory, chain, None)? {
         saw("no chain");
         return Ok(());
     }

@@ -182,22 +182,16 @@ impl Blk {
         }
     }
 
-    /// Repeats what is lost, as far as there is room: what the guest asked for is read again. No request does harm when it is
-    /// done twice, for the guest has not been told that it was done.
-    fn repeat<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
-        for index in 0..MAX_REQUESTS {
-            if self.lost == 0 || self.link.room()? == 0 {
-                break;
-            }
-            let Some(entry) = self.entries.get(index).filter(|entry| entry.stage == Stage::Lost) else { continue };
-            let head = entry.head;
-            self.lost -= 1;
-            self.release(index);
-            if queues.take_again(QUEUE, head)? {
-                self.handle(queues)?;
-            }
+    /// A request that is lost, which is to be repeated: its entry is free then, and what the guest asked for is read again. No
+    /// request does harm when it is done twice, for the guest has not been told that it was done.
+    fn take_lost(&mut self) -> Option<u16> {
+        if self.lost == 0 {
+            return None;
         }
-        Ok(())
+        let index = self.entries.iter().position(|entry| entry.stage == Stage::Lost)?;
+        self.lost -= 1;
+        self.release(index);
+        self.entries.get(index).map(|entry| entry.head)
     }
 
     /// Makes durable what was written, as far as there is room.
@@ -230,9 +224,9 @@ impl Blk {
         }
     }
 
-    /// How many requests can be taken, of whatever size.
+    /// How many requests can be taken, of whatever size. Those that are lost leave their entries.
     fn room(&self) -> Result<usize, Broken> {
-        Ok(self.link.room()?.min(self.free.len()))
+        Ok(self.link.room()?.min(self.free.len() + self.lost))
     }
 
     /// Handles the request in `queues.chain`.
@@ -324,13 +318,12 @@ impl Blk {
     /// Does all there is to do but to ask to be woken.
     fn exchange<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         self.complete(|entry, outcome| finish(queues, entry.head, entry.status, outcome, entry.written))?;
-        self.repeat(queues)?;
         loop {
             let mut room = self.room()?;
             if room == 0 {
                 return Ok(queues.suppress(QUEUE)?);
             }
-            while room > 0 && queues.take(QUEUE)? {
+            while room > 0 && queues.take(QUEUE, self.take_lost())? {
                 self.handle(queues)?;
                 room -= 1;
             }

@@ -65,7 +65,7 @@ impl Console {
             if self.typed.is_empty() {
                 return Ok(());
             }
-            if queues.take(RECEIVE)? {
+            if queues.take(RECEIVE, None)? {
                 let count = queues.chain.write(queues.memory, 0, &self.typed)?;
                 self.typed.rotate_left(count);
                 self.typed.truncate(self.typed.len() - count);
@@ -88,7 +88,7 @@ impl Console {
             self.waiting = None;
         }
         loop {
-            while queues.take(TRANSMIT)? {
+            while queues.take(TRANSMIT, None)? {
                 let mut sent = 0;
                 if !send(&mut self.link, queues.memory, queues.chain, &mut sent, &mut pieces)? {
                     self.waiting = Some(Waiting { chain: queues.chain.clone(), sent });

@@ -217,30 +217,19 @@ impl<'a, M: GuestMemory> Queues<'a, M> {
         Some((ring, self.memory, self.chain))
     }
 
-    /// Takes the next chain of `queue` into [`Self::chain`]: false if there is none, or the run has had its share.
+    /// Takes the next chain of `queue` into [`Self::chain`], or `again` the one that begins there, and was taken before: false if
+    /// there is none, or the run has had its share.
     ///
     /// # Errors
     /// [`RingError`], here and below.
-    pub fn take(&mut self, queue: usize) -> Result<bool, RingError> {
-        if self.left == 0 {
+    pub fn take(&mut self, queue: usize, again: Option<u16>) -> Result<bool, RingError> {
+        if self.left == 0 && again.is_none() {
             return Ok(false);
         }
         let Some((ring, memory, chain)) = self.ring(queue) else { return Ok(false) };
-        let taken = ring.take(memory, chain)?;
-        self.left -= u16::from(taken);
+        let taken = ring.take(memory, chain, again)?;
+        self.left -= u16::from(taken && again.is_none());
         Ok(taken)
-    }
-
-    /// Takes the chain of `queue` that begins at `head`, and was taken before, into [`Self::chain`] again: false if there is no
-    /// such queue any more.
-    ///
-    /// # Errors
-    /// [`RingError`].
-    pub fn take_again(&mut self, queue: usize, head: u16) -> Result<bool, RingError> {
-        match self.ring(queue) {
-            Some((ring, memory, chain)) => ring.take_again(memory, head, chain).map(|()| true),
-            None => Ok(false),
-        }
     }
 
     /// Gives a chain of `queue` back, of which `written` bytes were written.

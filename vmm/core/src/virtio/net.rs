@@ -176,7 +176,7 @@ impl Net {
         let mut left = RUN_FRAMES;
         loop {
             while left > 0 && self.has_room()? {
-                if !queues.take(TRANSMIT)? {
+                if !queues.take(TRANSMIT, None)? {
                     break;
                 }
                 match self.send(queues, &mut left)? {
@@ -360,7 +360,7 @@ impl Net {
         let mut number = [None; 2];
         let mut done = 0;
         while done < frame.len {
-            if !queues.take(RECEIVE)? {
+            if !queues.take(RECEIVE, None)? {
                 if queues.sleep(RECEIVE)? {
                     continue;
                 }
@@ -403,7 +403,7 @@ impl Net {
     /// Executes commands (5.1.6.5).
     fn control<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         loop {
-            while queues.take(CONTROL)? {
+            while queues.take(CONTROL, None)? {
                 let result = if self.filter.command(queues.memory, queues.chain) { OK } else { ERROR };
                 let written = queues.chain.write(queues.memory, 0, &[result])?;
                 queues.give_back(CONTROL, queues.chain.head(), written as u32)?;

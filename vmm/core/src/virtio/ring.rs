@@ -163,30 +163,31 @@ impl Ring {
         })
     }
 
-    /// Takes the next available chain, and copies its descriptors into `chain`: false if there is none.
+    /// Takes the next available chain, or `again` the one at that head, which was taken before and not given back, and copies
+    /// its descriptors into `chain`: false if there is none.
     ///
     /// # Errors
-    /// [`RingError`].
-    pub fn take(&mut self, memory: &impl GuestMemory, chain: &mut Chain) -> Result<bool, RingError> {
-        if self.taken == self.available && !self.look(memory)? {
-            return Ok(false);
-        }
-        let entry = self.areas.driver + RING_HEADER + 2 * u64::from(self.taken & (self.size - 1));
-        let head = memory.load_u16(entry).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
+    /// [`RingError`]: the driver may have changed a chain that is taken again.
+    pub fn take(
+        &mut self,
+        memory: &impl GuestMemory,
+        chain: &mut Chain,
+        again: Option<u16>,
+    ) -> Result<bool, RingError> {
+        let head = match again {
+            Some(head) => head,
+            None if self.taken == self.available && !self.look(memory)? => return Ok(false),
+            None => {
+                let entry = self.areas.driver + RING_HEADER + 2 * u64::from(self.taken & (self.size - 1));
+                memory.load_u16(entry).map_err(|OutOfRange| RingError::AreaOutOfRange)?
+            }
+        };
         if head >= self.size {
             return Err(RingError::HeadOutOfRange);
         }
         self.walk(memory, head, chain)?;
-        self.taken = self.taken.wrapping_add(1);
+        self.taken = self.taken.wrapping_add(again.is_none().into());
         Ok(true)
-    }
-
-    /// Copies the descriptors of the chain at `head`, which has been taken and not given back, into `chain` again.
-    ///
-    /// # Errors
-    /// [`RingError`]: the driver may have changed it.
-    pub fn take_again(&self, memory: &impl GuestMemory, head: u16, chain: &mut Chain) -> Result<(), RingError> {
-        self.walk(memory, head, chain)
     }
 
     /// Whether there is an available chain.

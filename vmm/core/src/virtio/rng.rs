@@ -36,7 +36,7 @@ impl Rng {
     /// Answers requests for as long as there are some and there is entropy.
     fn answer<M: GuestMemory>(&mut self, queues: &mut Queues<'_, M>) -> Result<(), DeviceError> {
         loop {
-            while !self.link.is_empty()? && queues.take(QUEUE)? {
+            while !self.link.is_empty()? && queues.take(QUEUE, None)? {
                 let written = self.fill(queues)?;
                 queues.give_back(QUEUE, queues.chain.head(), written)?;
             }

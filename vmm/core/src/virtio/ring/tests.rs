@@ -140,7 +140,7 @@ fn each_broken_rule_has_its_error() {
             driver.descriptor(*table, *index, *descriptor);
         }
         driver.offer(head);
-        assert_eq!(ring.take(&driver.memory(), &mut Chain::new()), Err(expected), "{name}");
+        assert_eq!(ring.take(&driver.memory(), &mut Chain::new(), None), Err(expected), "{name}");
     }
 }
 
@@ -169,7 +169,7 @@ fn a_chain_has_no_more_bytes_than_the_specification_allows() {
         driver.offer(0);
         let memory = Huge(driver);
         let mut ring = Ring::new(&memory, AREAS, SIZE, PLAIN).unwrap();
-        assert_eq!(ring.take(&memory, &mut Chain::new()), expected);
+        assert_eq!(ring.take(&memory, &mut Chain::new(), None), expected);
     }
 }
 
@@ -181,7 +181,7 @@ fn an_available_index_goes_forward_by_no_more_than_the_size() {
         let mut driver = Driver::new();
         let mut ring = driver.ring(PLAIN);
         driver.memory().store_u16(AREAS.driver + 2, index).unwrap();
-        assert_eq!(ring.take(&driver.memory(), &mut Chain::new()), expected, "{index}");
+        assert_eq!(ring.take(&driver.memory(), &mut Chain::new(), None), expected, "{index}");
         if expected.is_err() {
             assert_eq!(ring.sleep(&mut driver.memory()).map(|_| true), expected, "{index}");
         }
@@ -201,12 +201,12 @@ fn a_chain_may_go_on_in_an_indirect_table_at_any_address() {
         driver.descriptor(table, 1, (DATA + 64, 7, W, 0));
         driver.offer(5);
         let mut chain = Chain::new();
-        assert_eq!(ring.take(&driver.memory(), &mut chain), Ok(true));
+        assert_eq!(ring.take(&driver.memory(), &mut chain, None), Ok(true));
         assert_eq!(chain.head(), 5);
         let parts = |parts: Vec<Buffer>| parts.iter().map(|b| (b.gpa - DATA, b.len)).collect::<Vec<_>>();
         assert_eq!(parts(chain.readable(0, 99).collect()), [(0, 3)], "nothing of length zero");
         assert_eq!(parts(chain.writable(0, 99).collect()), [(32, 5), (64, 7)]);
-        assert_eq!(ring.take(&driver.memory(), &mut chain), Ok(false));
+        assert_eq!(ring.take(&driver.memory(), &mut chain, None), Ok(false));
     }
 }
 
@@ -220,7 +220,7 @@ fn a_chain_may_have_as_many_descriptors_as_the_queue() {
             driver.descriptor(TABLE, n, (DATA, 1, if n + 1 < count { N } else { 0 }, n + 1));
         }
         driver.offer(0);
-        assert_eq!(ring.take(&driver.memory(), &mut Chain::new()), expected, "{count}");
+        assert_eq!(ring.take(&driver.memory(), &mut Chain::new(), None), expected, "{count}");
     }
 }
 
@@ -233,7 +233,7 @@ fn used_chains_are_shown_together() {
         driver.offer(head);
     }
     let mut chain = Chain::new();
-    while ring.take(&driver.memory(), &mut chain).unwrap() {}
+    while ring.take(&driver.memory(), &mut chain, None).unwrap() {}
     assert_eq!(ring.publish(&mut driver.memory(), None), Ok(false), "nothing to show");
     for head in [2, 0] {
         ring.give_back(&mut driver.memory(), head, u32::from(head) + 7).unwrap();
@@ -286,7 +286,7 @@ fn a_sleeping_ring_asks_for_the_next_chain_and_looks_once_more() {
         assert_eq!(flags(&mut driver), if options == PLAIN { SUPPRESS } else { 0 });
         driver.offer(0);
         assert_eq!(ring.sleep(&mut driver.memory()), Ok(true), "one has come already");
-        assert!(ring.take(&driver.memory(), &mut Chain::new()).unwrap());
+        assert!(ring.take(&driver.memory(), &mut Chain::new(), None).unwrap());
         assert_eq!(ring.sleep(&mut driver.memory()), Ok(false));
         assert_eq!((flags(&mut driver), event(&mut driver)), (0, if options == PLAIN { 0 } else { 1 }));
     }
@@ -311,7 +311,7 @@ proptest! {
         driver.memory().store_u16(AREAS.driver + 2, index).unwrap();
         let mut chain = Chain::new();
         let mut taken = 0;
-        while let Ok(true) = ring.take(&driver.memory(), &mut chain) {
+        while let Ok(true) = ring.take(&driver.memory(), &mut chain, None) {
             let buffers: Vec<_> = chain.readable(0, u64::MAX).chain(chain.writable(0, u64::MAX)).collect();
             prop_assert!(buffers.len() <= usize::from(SIZE));
             prop_assert!(buffers.iter().all(|b| b.len > 0 && memory::offset(b.gpa, b.len as usize, RAM).is_ok()));
