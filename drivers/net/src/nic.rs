@@ -3,10 +3,11 @@
 
 //! A virtio network device (virtio 1.2, 5.1).
 
+use crate::checksum::copy_and_complete;
 use core::fmt;
 use core::sync::atomic::AtomicU64;
 use queue::cells;
-use queue::net::{Checksum, EthernetHeader, FRAME_OFFSET, HEADER_LEN, MAX_FRAME, MAX_SEGMENTS, checksum};
+use queue::net::{Checksum, EthernetHeader, FRAME_OFFSET, HEADER_LEN, MAX_FRAME, MAX_SEGMENTS};
 use virtq::{Broken, Cause, Device, Dma, Error, Features, Ledger, NoMemory, Queue, Registers, Segment, TooLong};
 
 /// Virtio's device ID of a network device.
@@ -83,7 +84,6 @@ impl core::error::Error for OpenError {}
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival<'a> {
     pub len: usize,
-    pub header: EthernetHeader,
     pub checksum: Checksum,
     /// As a client's buffer of a received frame.
     pub buffer: &'a [AtomicU64],
@@ -184,9 +184,9 @@ impl<'a, R: Registers> Nic<'a, R> {
         self.device.interrupted()
     }
 
-    /// The next frame from the network, or `None` in its place for what is none. The buffers are given back by
+    /// The next frame from the network and its header, or `None` in their place for what is none. The buffers are given back by
     /// [`Self::refill`].
-    pub(crate) fn arrival(&mut self) -> Result<Option<Option<Arrival<'a>>>, Broken> {
+    pub(crate) fn arrival(&mut self) -> Result<Option<Option<(EthernetHeader, Arrival<'a>)>>, Broken> {
         let Some(completion) = self.receive.pop()? else { return Ok(None) };
         let len = (completion.written as usize).saturating_sub(VIRTIO_HEADER);
         let buffer = self.receive_buffers.get(completion.id).filter(|_| (HEADER_LEN..=MAX_FRAME).contains(&len));
@@ -204,7 +204,7 @@ impl<'a, R: Registers> Nic<'a, R> {
             } else {
                 Checksum::Unknown
             };
-            Arrival { len, header, checksum, buffer: buffer.get(FRAME_WORD..).unwrap_or(&[]) }
+            (header, Arrival { len, checksum, buffer: buffer.get(FRAME_WORD..).unwrap_or(&[]) })
         })))
     }
 
@@ -256,7 +256,7 @@ impl<'a, R: Registers> Nic<'a, R> {
                 match checksum {
                     Checksum::Partial { start, offset } if !self.features.has(CSUM) => {
                         let start = usize::from(start).checked_sub(HEADER_LEN)?;
-                        checksum::copy_and_complete(payload, buffer, start, len, start + usize::from(offset));
+                        copy_and_complete(payload, buffer, start, len, start + usize::from(offset));
                     }
                     _ => cells::copy(payload, buffer, len),
                 }

@@ -3,8 +3,8 @@
 
 //! Delivering frames.
 
+use crate::checksum::copy_and_verify;
 use crate::nic::{Arrival, Body, Nic, SEND_SLOTS};
-use crate::verify::copy_and_verify;
 use config::MAX_CLIENTS;
 use core::fmt::{self, Arguments};
 use queue::cells;
@@ -120,6 +120,8 @@ pub struct Switch<'a, R> {
     /// `None` if it cannot be used: then only the clients reach each other.
     nic: Option<Nic<'a, R>>,
     clients: [Option<Client<'a>>; MAX_CLIENTS],
+    /// How many of them there are at most.
+    count: usize,
     /// Of each client, most frames that the NIC sends at once.
     share: usize,
     frames: &'a mut Frames,
@@ -131,13 +133,8 @@ impl<'a, R: Registers> Switch<'a, R> {
     /// A switch between at most `clients` clients and `nic`.
     #[must_use]
     pub fn new(nic: Option<Nic<'a, R>>, clients: usize, frames: &'a mut Frames) -> Self {
-        Self {
-            nic,
-            clients: [const { None }; MAX_CLIENTS],
-            share: SEND_SLOTS / clients.clamp(1, MAX_CLIENTS),
-            frames,
-            awaited: 0,
-        }
+        let count = clients.clamp(1, MAX_CLIENTS);
+        Self { nic, clients: [const { None }; MAX_CLIENTS], count, share: SEND_SLOTS / count, frames, awaited: 0 }
     }
 
     /// Connects client `index`, with its queues `link` and its RAM, under the address `mac`.
@@ -281,17 +278,19 @@ impl<'a, R: Registers> Switch<'a, R> {
         for _ in 0..ARRIVALS {
             let Some(arrival) = nic.arrival()? else { break };
             // What is no frame, or comes from one of the clients and has gone round, is not delivered.
-            let Some(arrival) = arrival.filter(|arrival| find(&self.clients, arrival.header.source()).is_none()) else {
+            let Some((header, arrival)) =
+                arrival.filter(|(header, _)| find(&self.clients[..self.count], header.source()).is_none())
+            else {
                 continue;
             };
-            let destination = arrival.header.destination();
+            let destination = header.destination();
             if destination.is_group() {
                 for (index, client) in self.clients.iter_mut().enumerate() {
                     if let Some(client) = client {
                         client.deliver(index, &arrival, log);
                     }
                 }
-            } else if let Some(index) = find(&self.clients, destination)
+            } else if let Some(index) = find(&self.clients[..self.count], destination)
                 && let Some(client) = &mut self.clients[index]
             {
                 client.deliver(index, &arrival, log);
@@ -333,7 +332,7 @@ impl<'a, R: Registers> Switch<'a, R> {
             return Err(Drop::ForeignSource);
         }
         let destination = frame.header.destination();
-        let to = find(&self.clients, destination);
+        let to = find(&self.clients[..self.count], destination);
         if to.is_none() && !destination.is_group() {
             return self.send(from, frame);
         }

@@ -340,7 +340,9 @@ fn a_checksum_is_completed_for_a_nic_that_does_not() {
 fn tcp(len: usize) -> Vec<u8> {
     let total = (40 + len) as u16;
     let [l0, l1] = total.to_be_bytes();
-    let ip = [0x45, 0, l0, l1, 9, 9, 0x40, 0, 64, 6, 0x12, 0x34, 10, 0, 2, 2, 10, 0, 2, 15];
+    let mut ip = [0x45, 0, l0, l1, 9, 9, 0x40, 0, 64, 6, 0, 0, 10, 0, 2, 2, 10, 0, 2, 15];
+    let sum = net_sum(&ip) % 0xffff;
+    ip[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
     let mut segment = [&[0; 12][..], &[0x50, 0x10, 0, 9, 0, 0, 0, 0]].concat();
     segment.extend((0..len).map(|n| (n * 7) as u8));
     let sum = net_sum(&ip[12..]) + 6 + u64::from(total) - 20 + net_sum(&segment);

@@ -141,6 +141,15 @@ pub struct Received<'a> {
     pub buffer: &'a [AtomicU64],
 }
 
+impl Received<'_> {
+    /// Whom it is for.
+    #[must_use]
+    #[inline]
+    pub fn destination(&self) -> Mac {
+        Mac::unpack(self.buffer.first().map_or(0, |word| word.load(Relaxed) >> (8 * FRAME_OFFSET)))
+    }
+}
+
 /// The client's end of a link.
 pub struct Client<'a> {
     state: &'a AtomicU64,

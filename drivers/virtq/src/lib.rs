@@ -20,6 +20,7 @@
 #[macro_use]
 extern crate std;
 
+mod copy;
 mod dma;
 #[cfg(target_os = "none")]
 pub mod domain;
@@ -29,6 +30,7 @@ mod mmio;
 mod queue;
 mod transport;
 
+pub use copy::copy_and_sum;
 pub use dma::{Dma, NoMemory, Shared};
 pub use mmio::{Block, Mmio};
 pub use queue::{Broken, Chain, Completion, Ledger, Queue, Segment, TooLong, Window};

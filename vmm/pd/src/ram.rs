@@ -72,13 +72,13 @@ impl GuestMemory for Ram {
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> Result<(), OutOfRange> {
         // SAFETY: the source is valid, as `at` says; the buffer is not in the RAM.
-        unsafe { copy(self.at(gpa, buf.len())?, buf.as_mut_ptr(), buf.len()) };
+        unsafe { copy_few(self.at(gpa, buf.len())?, buf.as_mut_ptr(), buf.len()) };
         Ok(())
     }
 
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), OutOfRange> {
         // SAFETY: the destination is valid, as `at` says; the bytes are not in the RAM.
-        unsafe { copy(bytes.as_ptr(), self.at(gpa, bytes.len())?, bytes.len()) };
+        unsafe { copy_few(bytes.as_ptr(), self.at(gpa, bytes.len())?, bytes.len()) };
         Ok(())
     }
 
@@ -151,11 +151,12 @@ impl GuestMemory for Ram {
 ///
 /// # Safety
 /// `from` must be valid for reads and `to` for writes of so many bytes, which do not overlap.
+#[inline(always)]
 unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller promises it. Normal memory need not be aligned.
     unsafe {
         asm!(
-            "subs {len}, {len}, #64",
+            "subs {len}, {len}, #128",
             "b.lo 3f",
             "2:",
             "ldp {a}, {b}, [{from}], #16",
@@ -166,10 +167,28 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             "stp {c}, {d}, [{to}], #16",
             "stp {e}, {f}, [{to}], #16",
             "stp {g}, {h}, [{to}], #16",
-            "subs {len}, {len}, #64",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "ldp {e}, {f}, [{from}], #16",
+            "ldp {g}, {h}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            "stp {e}, {f}, [{to}], #16",
+            "stp {g}, {h}, [{to}], #16",
+            "subs {len}, {len}, #128",
             "b.hs 2b",
-            // The low six bits of the length are what they were.
+            // The low seven bits of the length are what they were.
             "3:",
+            "tbz {len}, #6, 22f",
+            "ldp {a}, {b}, [{from}], #16",
+            "ldp {c}, {d}, [{from}], #16",
+            "ldp {e}, {f}, [{from}], #16",
+            "ldp {g}, {h}, [{from}], #16",
+            "stp {a}, {b}, [{to}], #16",
+            "stp {c}, {d}, [{to}], #16",
+            "stp {e}, {f}, [{to}], #16",
+            "stp {g}, {h}, [{to}], #16",
+            "22:",
             "tbz {len}, #5, 4f",
             "ldp {a}, {b}, [{from}], #16",
             "ldp {c}, {d}, [{from}], #16",
@@ -202,6 +221,16 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             options(nostack),
         )
     };
+}
+
+/// The same for the many callers that copy little.
+///
+/// # Safety
+/// As for [`copy`].
+#[inline(never)]
+unsafe fn copy_few(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: the caller promises it.
+    unsafe { copy(from, to, len) }
 }
 
 /// Cleans the cache for `len` bytes at `start` to the point of coherency: a vCPU that starts with its MMU off reads from

@@ -37,14 +37,8 @@ pub fn complete(buffer: &[AtomicU64], start: usize, end: usize, at: usize) {
     store(buffer, at, fold(total));
 }
 
-/// Copies the first `len` bytes of `from` to `to`, in whole words, and completes a checksum there, as [`complete`] does.
-pub fn copy_and_complete(from: &[AtomicU64], to: &[AtomicU64], start: usize, len: usize, at: usize) {
-    let sum = fold(cells::copy_and_sum(from, to, start, len));
-    // The words are little-endian, and what is odd in them is even from an odd start (RFC 1071, 1 and 2 B).
-    store(to, at, if start.is_multiple_of(2) { sum.swap_bytes() } else { sum });
-}
-
-fn store(buffer: &[AtomicU64], at: usize, sum: u16) {
+/// Stores the checksum of what has the sum `sum`.
+pub fn store(buffer: &[AtomicU64], at: usize, sum: u16) {
     // Zero would mean to UDP that there is no checksum; its complement is the same number (RFC 768).
     let complement = if sum == 0xffff { sum } else { !sum };
     cells::write(buffer, at, &complement.to_be_bytes());
@@ -54,16 +48,12 @@ fn store(buffer: &[AtomicU64], at: usize, sum: u16) {
 mod tests {
     use super::*;
 
-    /// Of `bytes` at `offset`, completed in place and while they are copied.
     fn completed(bytes: &[u8], offset: usize, at: usize) -> Vec<u8> {
-        let [buffer, copy] = [(); 2].map(|()| (0..64).map(|_| AtomicU64::new(u64::MAX)).collect::<Vec<_>>());
+        let buffer: Vec<_> = (0..64).map(|_| AtomicU64::new(u64::MAX)).collect();
         cells::write(&buffer, offset, bytes);
-        copy_and_complete(&buffer, &copy, offset, offset + bytes.len(), offset + at);
         complete(&buffer, offset, offset + bytes.len(), offset + at);
-        let [mut out, mut copied] = [(); 2].map(|()| vec![0; bytes.len() + 1]);
+        let mut out = vec![0; bytes.len() + 1];
         cells::read(&buffer, offset, &mut out);
-        cells::read(&copy, offset, &mut copied);
-        assert_eq!(out, copied);
         assert_eq!(out.pop(), Some(0xff), "nothing behind the end");
         out
     }

@@ -104,6 +104,14 @@ impl Chain {
 
     /// Copies to the writable bytes from `offset` on, until `bytes` or they end: returns how many that were.
     pub fn write(&self, memory: &mut impl GuestMemory, offset: u64, bytes: &[u8]) -> Result<usize, OutOfRange> {
+        // Nearly always they go into one buffer.
+        if let Some(first) = self.buffers.get(self.readable)
+            && offset == 0
+            && first.len as usize >= bytes.len()
+        {
+            memory.write(first.gpa, bytes)?;
+            return Ok(bytes.len());
+        }
         let mut done = 0;
         for Buffer { gpa, len } in self.writable(offset, bytes.len() as u64) {
             memory.write(gpa, bytes.get(done..done + len as usize).ok_or(OutOfRange)?)?;

@@ -16,7 +16,7 @@ use crate::memory::GuestMemory;
 use filter::Filter;
 use large::{Headers, Large, MAX_LARGE};
 use queue::net::{
-    Checksum, Client, EthernetHeader, FRAME_OFFSET, HEADER_LEN, Info, MAX_FRAME, MAX_SEGMENTS, Mac, Payload, Received,
+    Checksum, Client, EthernetHeader, FRAME_OFFSET, HEADER_LEN, Info, MAX_FRAME, MAX_SEGMENTS, Payload, Received,
     Segment, checksum,
 };
 use queue::{AtomicU64, Broken, Mark, cells};
@@ -310,9 +310,7 @@ impl Net {
                 queues.suppress(RECEIVE)?;
                 return Ok(true);
             };
-            let mut destination = Mac::default();
-            cells::read(frame.buffer, FRAME_OFFSET, &mut destination.0);
-            if self.filter.wants(destination) {
+            if self.filter.wants(frame.destination()) {
                 let header = self.incoming_header(&frame);
                 match self.deliver(queues, &frame, &header)? {
                     Delivery::Done => {}

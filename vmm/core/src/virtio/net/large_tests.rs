@@ -6,7 +6,7 @@ use super::*;
 use crate::life::Lifecycle;
 use crate::virtio::testing::{Guest, reg};
 use queue::AtomicU64;
-use queue::net::Server;
+use queue::net::{Mac, Server};
 
 const FEATURES: u64 = feature::CSUM | feature::HOST_TSO4;
 /// Flags of TCP: CWR, ACK, PSH, FIN.

@@ -7,7 +7,7 @@ use crate::map::RAM_BASE;
 use crate::virtio::mmio::Written;
 use crate::virtio::testing::{DATA, Guest, reg, region};
 use crate::virtio::{Device, feature as common};
-use queue::net::{FramePayload, MIN_SIZE, Server};
+use queue::net::{FramePayload, MIN_SIZE, Mac, Server};
 
 pub(super) const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
 pub(super) const NEIGHBOUR: Mac = Mac([2, 0, 0, 0, 0, 2]);
