@@ -9,6 +9,7 @@ use core::fmt;
 use crate::channel::{Channel, ChannelSet};
 use crate::ipc::{self, Event};
 use crate::message::MessageInfo;
+use crate::sys::Received;
 use crate::tcb::Child;
 use crate::vcpu::{Vcpu, injection};
 use crate::{abi, symbols, sys};
@@ -100,6 +101,24 @@ impl DeferredAction {
     }
 }
 
+/// A reply that is to be sent.
+enum Reply {
+    ToCall(MessageInfo),
+    ToFault(MessageInfo),
+}
+
+impl Reply {
+    /// Sends it and receives the next event.
+    #[inline(always)]
+    fn send_and_receive(self) -> Received {
+        match self {
+            Self::ToCall(message) => sys::reply_recv(message, ipc::load_words()),
+            // The same, but for the kernel's fast path: that is only for calls, and it takes long to find that this is none.
+            Self::ToFault(message) => sys::nb_send_recv(abi::REPLY, message, ipc::load_words()),
+        }
+    }
+}
+
 /// Serves events for as long as `handler` can.
 pub(crate) fn run<H: Handler>(handler: &mut H) -> Result<Infallible, H::Error> {
     // An interrupt that was raised before the handler was set up is otherwise never seen (seL4 issue 1536).
@@ -112,24 +131,24 @@ pub(crate) fn run<H: Handler>(handler: &mut H) -> Result<Infallible, H::Error> {
     let passive = symbols::pd_is_passive();
     let mut deferred =
         passive.then_some(DeferredAction { capability: abi::MONITOR, info: MessageInfo::new(0, 0), word: 0 });
-    let mut reply = None;
+    let mut reply: Option<Reply> = None;
     loop {
         let received = match (reply.take(), deferred.take()) {
             (None, None) => sys::recv(),
             (None, Some(DeferredAction { capability, info, word })) => {
                 sys::nb_send_recv(capability, info, [word, 0, 0, 0])
             }
-            (Some(message), deferred) => {
+            (Some(reply), deferred) => {
                 if let Some(action) = deferred {
                     action.perform();
                 }
-                sys::reply_recv(message, ipc::load_words())
+                reply.send_and_receive()
             }
         };
         match Event::from_received(received) {
             Event::Notified(channels) => handler.notified(channels)?,
-            Event::Protected(channel, message) => reply = Some(handler.protected(channel, message)?),
-            Event::Fault(child, message) => reply = handler.fault(child, message)?,
+            Event::Protected(channel, message) => reply = Some(Reply::ToCall(handler.protected(channel, message)?)),
+            Event::Fault(child, message) => reply = handler.fault(child, message)?.map(Reply::ToFault),
         }
         deferred = handler.take_deferred_action();
     }
@@ -218,7 +237,7 @@ mod tests {
                 Call(abi::SYS_NB_SEND, 14, ok, none),
                 Call(abi::SYS_REPLY_RECV, 1, reply, [41, 41, 42, 43]),
                 Call(abi::SYS_NB_SEND, injection.1, injection.2, injection.3),
-                Call(abi::SYS_REPLY_RECV, 1, ok, [40, 41, 42, 43]),
+                Call(abi::SYS_NB_SEND_RECV, 4, ok, [40, 41, 42, 43]),
                 Call(abi::SYS_REPLY_RECV, 1, reply, [41, 41, 42, 43]),
             ]
         );

@@ -63,6 +63,9 @@ impl Tcb {
     const RESUME: u64 = 1;
     /// Set in the flags of a register read that also suspends the thread.
     const SUSPEND: u64 = 1;
+    /// The words of a message that reads registers. Two would do, but the kernel tries its fast path for a call of up to four,
+    /// and only then finds that this is not to an endpoint.
+    const READ_WORDS: usize = 5;
 
     pub(crate) const fn from_slot(slot: u64) -> Self {
         Self(slot)
@@ -84,7 +87,8 @@ impl Tcb {
     #[inline]
     pub fn read_first<const N: usize>(self) -> [u64; N] {
         const { assert!(0 < N && N <= 4, "one to four registers come without touching memory") };
-        let words = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [0, N as u64, 0, 0]).words;
+        let words =
+            sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, Self::READ_WORDS), [0, N as u64, 0, 0]).words;
         core::array::from_fn(|index| words[index])
     }
 
@@ -104,7 +108,8 @@ impl Tcb {
         if count > REGISTER_COUNT {
             return Err(Error::RangeError);
         }
-        let reply = sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), [flags, count as u64, 0, 0]);
+        let reply =
+            sys::call(self.0, MessageInfo::new(abi::TCB_READ_REGISTERS, Self::READ_WORDS), [flags, count as u64, 0, 0]);
         reply.info.into_result()?;
         match registers {
             [a, b, c, d, rest @ ..] => {
@@ -256,12 +261,12 @@ mod tests {
             let expected: Vec<u64> = (1..=4).chain(104..140).take(count).collect();
             assert_eq!(registers, expected);
             let request = [0, count as u64, 0, 0];
-            assert_eq!(calls(), [Call(abi::SYS_CALL, 266, MessageInfo::new(abi::TCB_READ_REGISTERS, 2), request)]);
+            assert_eq!(calls(), [Call(abi::SYS_CALL, 266, MessageInfo::new(abi::TCB_READ_REGISTERS, 5), request)]);
         }
         answer(0, MessageInfo::new(0, 1), [7; 4]);
         let mut pc = [0];
         Tcb::from_slot(266).suspend_reading(&mut pc).unwrap();
-        let message = MessageInfo::new(abi::TCB_READ_REGISTERS, 2);
+        let message = MessageInfo::new(abi::TCB_READ_REGISTERS, 5);
         assert_eq!((pc, calls()), ([7], vec![Call(abi::SYS_CALL, 266, message, [1, 1, 0, 0])]));
     }
 
