@@ -170,6 +170,7 @@ impl Syndrome {
 
     /// For a data abort: the access, if the processor describes it (`ISV`).
     #[must_use]
+    #[inline(always)]
     pub fn access(self) -> Option<Access> {
         self.bit(24).then(|| Access {
             width: match self.0 >> 22 & 3 {

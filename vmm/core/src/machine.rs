@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::device::pl011::{Console, Pl011};
 use crate::device::pl031::{Clock, Pl031};
 use crate::exception::{self, Exception};
-use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, class};
+use crate::exit::{Access, Exit, Reg, Regs, Resume, Syndrome, Width, class};
 use crate::fdt::{Full, Tree, is_device_tree};
 use crate::gic::v3::Generator;
 use crate::gic::{Gic, Injection, Version};
@@ -64,8 +64,12 @@ pub struct Machine<M, C> {
     virtio: Option<&'static mut Slots>,
     counters: Counters,
     effects: Effects,
+    /// There may be something in `effects`.
+    pending: bool,
     /// The console holds output of which its other side has not been told.
     console_waits: bool,
+    /// The console waits, or a virtio device is due to be run once more.
+    unfinished: bool,
     reported: heapless::Vec<u64, REPORTED_PAGES>,
     /// The last exclusive load from a device: by whom, and where; a store ends it.
     monitor: Option<(VcpuId, u64)>,
@@ -86,7 +90,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             virtio: None,
             counters: Counters::default(),
             effects: Effects::default(),
+            pending: false,
             console_waits: false,
+            unfinished: false,
             reported: heapless::Vec::new(),
             monitor: None,
         }
@@ -132,12 +138,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     /// Handles an exit of `vcpu` and says what it does next. [`Machine::effects`] and [`Machine::next_injection`] are to
     /// be asked before it goes on.
+    // Inlined where the exit is decoded, so that this need not be done twice.
+    #[inline(always)]
     pub fn exit(&mut self, vcpu: VcpuId, exit: Exit, regs: &mut impl Regs) -> Resume {
-        self.run_due();
-        if matches!(exit, Exit::Trap { .. }) {
-            // Perhaps a rest, before which the guest is to have all.
-            self.show_kept();
-        }
         let (kind, resume) = match exit {
             Exit::Abort { gpa, esr, fetch: false } => self.data_abort(vcpu, gpa, Syndrome(esr), regs),
             Exit::Abort { gpa, esr, fetch: true } => self.fetch_abort(vcpu, gpa, Syndrome(esr), regs),
@@ -155,23 +158,42 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 }
                 (Kind::Timer, Resume::Retry)
             }
-            Exit::Trap { esr } => self.trap(vcpu, Syndrome(esr), regs),
+            Exit::Trap { esr } => {
+                // Perhaps a rest, before which the guest is to have all.
+                self.show_kept();
+                self.trap(vcpu, Syndrome(esr), regs)
+            }
             Exit::Hvc => {
                 regs.set(Reg::X(0), psci::NOT_SUPPORTED);
                 (Kind::Hvc, Resume::Advance)
             }
-            Exit::Fatal => {
-                self.effects.event = Some(Event::Fatal { vcpu, pc: regs.get(Reg::Pc) });
-                self.effects.system = Some(End::Crash);
-                (Kind::Fatal, Resume::Off)
-            }
+            Exit::Fatal => (Kind::Fatal, self.crash(vcpu, regs)),
         };
         self.counters.count(kind);
-        if self.console_waits && kind != Kind::Uart {
-            // A guest writes to the console character by character: the other side is told once it does something else.
-            self.tell_console();
+        if self.unfinished {
+            self.finish(kind);
         }
         resume
+    }
+
+    /// Goes on with what the last exits left, of which this one is of `kind`.
+    #[inline(never)]
+    fn finish(&mut self, kind: Kind) {
+        self.unfinished = false;
+        self.run_due();
+        // A guest writes to the console character by character: the other side is told once it does something else.
+        if self.console_waits {
+            if kind == Kind::Uart { self.unfinished = true } else { self.tell_console() }
+        }
+    }
+
+    /// `vcpu` cannot go on, and so the guest ends.
+    #[cold]
+    pub fn crash(&mut self, vcpu: VcpuId, regs: &mut impl Regs) -> Resume {
+        let effects = self.effect();
+        effects.event = Some(Event::Fatal { vcpu, pc: regs.get(Reg::Pc) });
+        effects.system = Some(End::Crash);
+        Resume::Off
     }
 
     /// Runs the virtio devices whose last run had its share.
@@ -209,7 +231,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     pub fn hurry(&mut self) {
         let kept = self.virtio.as_mut().map_or(0, |devices| devices.hurry());
         self.virtio_notified(kept);
-        self.effects.keeps = self.virtio.as_ref().is_some_and(|devices| devices.keeping() != 0);
+        self.effect().keeps = self.virtio.as_ref().is_some_and(|devices| devices.keeping() != 0);
     }
 
     /// The virtio slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
@@ -253,8 +275,11 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     /// Lets those of `vcpus`, a bit each, that wait go on; a wait may end at any time (Arm ARM D1.6).
     pub fn wake(&mut self, vcpus: u8) {
-        self.effects.wakes |= self.waiting & vcpus;
-        self.waiting &= !vcpus;
+        let woken = self.waiting & vcpus;
+        if woken != 0 {
+            self.waiting &= !woken;
+            self.effect().wakes |= woken;
+        }
     }
 
     /// The vCPUs for which [`Machine::next_injection`] may have one, a bit each.
@@ -272,15 +297,11 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     #[inline]
     #[must_use]
     pub fn has_effects(&self) -> bool {
-        let Effects { timer_acks, console, start, wakes, system, event, notify, released, keeps } = &self.effects;
-        self.gic.is_dirty()
-            || timer_acks | wakes | notify | released | u8::from(*console | *keeps) != 0
-            || start.is_some()
-            || system.is_some()
-            || event.is_some()
+        self.gic.is_dirty() | self.pending
     }
 
-    /// The same, to be taken piece by piece: most exits have none, and few have many.
+    /// The same, to be taken piece by piece: most exits have none, and few have many. What is left, [`Machine::has_effects`]
+    /// does not tell of before the guest was paused and goes on.
     #[inline]
     pub fn pending_effects(&mut self) -> &mut Effects {
         let acks = self.gic.take_timer_acks();
@@ -289,6 +310,14 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             // Only running shows whether it still fires.
             self.wake(acks);
         }
+        self.pending = false;
+        &mut self.effects
+    }
+
+    /// The effects, to be added to.
+    #[inline]
+    fn effect(&mut self) -> &mut Effects {
+        self.pending = true;
         &mut self.effects
     }
 
@@ -319,108 +348,152 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         &self.counters
     }
 
-    /// A load or store of one register where a device is; `None` where nothing is.
+    /// A load, or a store of `value`, of one register where a device is; `None` where nothing is.
+    // Inlined where the processor describes the access, so that its parts stay in registers.
+    #[inline(always)]
     fn device_access(
         &mut self,
         vcpu: VcpuId,
         gpa: u64,
         access: Access,
+        value: u64,
         regs: &mut impl Regs,
     ) -> Option<(Kind, Resume)> {
-        if access.write {
+        let width = access.width;
+        let distributor = map::GICD.offset_of(gpa).filter(|_| self.gic.version() == Version::V2);
+        let (kind, is_known) = if access.write {
+            let value = width.truncate(value);
             self.monitor = None;
-        }
-        let kind = if let Some(kind) = self.interrupt_controller(vcpu, gpa, access, regs) {
-            kind
-        } else if let Some(offset) = map::VIRTIO.offset_of(gpa).filter(|_| self.virtio.is_some()) {
-            return Some((Kind::Virtio, self.virtio_access(vcpu, offset, access, regs)));
-        } else if let Some(offset) = map::PL011.offset_of(gpa) {
-            let done = on_device(&mut self.uart, offset, access, regs);
-            self.counters.unimplemented += u64::from(done.is_none());
-            self.gic.set_line(map::PL011_INTID, self.uart.line());
-            if access.write && offset == 0 {
-                self.console_waits = true;
-                let newline = regs.get_x(access.register) as u8 == b'\n';
-                if newline || !self.uart.console().has_room() {
-                    self.tell_console();
+            match (distributor, map::VIRTIO.offset_of(gpa)) {
+                (Some(offset), _) => {
+                    let written = self.gic.write_v2(vcpu, offset, width, value);
+                    self.gic_written(vcpu, offset < 4, regs);
+                    (Kind::Distributor, written.is_some())
                 }
+                (None, Some(offset)) if self.virtio.is_some() => {
+                    return Some(self.virtio_write(vcpu, offset, width, value));
+                }
+                _ => self.other_store(vcpu, gpa, width, value, regs)?,
             }
-            Kind::Uart
-        } else if let Some(offset) = map::PL031.offset_of(gpa) {
-            let done = on_device(&mut self.rtc, offset, access, regs);
-            self.counters.unimplemented += u64::from(done.is_none());
-            self.gic.set_line(map::PL031_INTID, self.rtc.line());
-            Kind::Rtc
         } else {
-            return None;
+            let (kind, loaded) = match distributor {
+                Some(offset) => (Kind::Distributor, self.gic.read_v2(vcpu, offset, width)),
+                None => self.other_load(vcpu, gpa, width)?,
+            };
+            regs.set_x(access.register, access.extend(loaded.unwrap_or(0)));
+            (kind, loaded.is_some())
         };
+        if !is_known {
+            self.counters.unimplemented += 1;
+        }
         Some((kind, Resume::Advance))
     }
 
-    fn interrupt_controller(&mut self, vcpu: VcpuId, gpa: u64, access: Access, regs: &mut impl Regs) -> Option<Kind> {
-        let (gic, width) = (&mut self.gic, access.width);
-        let done = match (gic.version(), map::GICD.offset_of(gpa), map::GICR.offset_of(gpa)) {
-            (Version::V2, Some(offset), _) => transfer(
-                access,
-                regs,
-                gic,
-                |gic| gic.read_v2(vcpu, offset, width),
-                |gic, value| gic.write_v2(vcpu, offset, width, value),
-            ),
-            (Version::V3, Some(offset), _) => transfer(
-                access,
-                regs,
-                gic,
-                |gic| gic.read_v3(vcpu, offset, width),
-                |gic, value| gic.write_v3(vcpu, offset, width, value),
-            ),
-            (Version::V3, None, Some(offset)) => transfer(
-                access,
-                regs,
-                gic,
-                |gic| gic.read_redistributor(offset, width),
-                |gic, value| gic.write_redistributor(offset, width, value),
-            ),
-            _ => return None,
-        };
-        if access.write {
-            gic.set_masked(vcpu, regs.get(Reg::Spsr) & SPSR_I != 0);
-            if map::GICD.offset_of(gpa).is_none_or(|offset| offset < 4) {
-                // What a vCPU waits for may depend on `GICD_CTLR`, or on a register of its own redistributor.
-                self.wake(u8::MAX);
-            }
+    /// `vcpu` has written to the interrupt controller, perhaps to what decides which interrupts a vCPU waits for.
+    #[inline(always)]
+    fn gic_written(&mut self, vcpu: VcpuId, perhaps_gate: bool, regs: &mut impl Regs) {
+        if self.gic.is_dirty() {
+            self.gic.set_masked(vcpu, regs.get(Reg::Spsr) & SPSR_I != 0);
         }
-        self.counters.unimplemented += u64::from(done.is_none());
-        Some(Kind::Distributor)
+        if self.waiting != 0 && perhaps_gate {
+            self.wake(u8::MAX);
+        }
     }
 
-    fn virtio_access(&mut self, vcpu: VcpuId, offset: u64, access: Access, regs: &mut impl Regs) -> Resume {
-        let Some(devices) = &mut self.virtio else { return Resume::Advance };
-        if !access.write {
-            let value = devices.read(offset, access.width);
-            regs.set_x(access.register, access.extend(value.unwrap_or(0)));
-            self.counters.unimplemented += u64::from(value.is_none());
-            return Resume::Advance;
+    /// A store to a device but those of [`Self::device_access`]; `None` where none is. Says whether there is such a register.
+    #[inline(never)]
+    fn other_store(
+        &mut self,
+        vcpu: VcpuId,
+        gpa: u64,
+        width: Width,
+        value: u64,
+        regs: &mut impl Regs,
+    ) -> Option<(Kind, bool)> {
+        if let Some(offset) = map::PL011.offset_of(gpa) {
+            let written = self.uart.write(offset, width, value);
+            self.gic.set_line(map::PL011_INTID, self.uart.line());
+            if offset == 0 {
+                (self.console_waits, self.unfinished) = (true, true);
+                if value as u8 == b'\n' || !self.uart.console().has_room() {
+                    self.tell_console();
+                }
+            }
+            return Some((Kind::Uart, written.is_some()));
         }
-        let value = || access.width.truncate(regs.get_x(access.register));
-        let written = devices.write(&mut self.memory, vcpu, offset, access.width, value);
+        if let Some(offset) = map::PL031.offset_of(gpa) {
+            let written = self.rtc.write(offset, width, value);
+            self.gic.set_line(map::PL031_INTID, self.rtc.line());
+            return Some((Kind::Rtc, written.is_some()));
+        }
+        if self.gic.version() != Version::V3 {
+            return None;
+        }
+        let distributor = map::GICD.offset_of(gpa);
+        let written = match distributor {
+            Some(offset) => self.gic.write_v3(vcpu, offset, width, value),
+            None => self.gic.write_redistributor(map::GICR.offset_of(gpa)?, width, value),
+        };
+        // `GICD_CTLR`, or a register of the own redistributor.
+        self.gic_written(vcpu, distributor.is_none_or(|offset| offset < 4), regs);
+        Some((Kind::Distributor, written.is_some()))
+    }
+
+    /// A load from a device but those of [`Self::device_access`]; `None` where none is. Within, `None` if it has no such
+    /// register.
+    #[inline(never)]
+    fn other_load(&mut self, vcpu: VcpuId, gpa: u64, width: Width) -> Option<(Kind, Option<u64>)> {
+        if let Some(offset) = map::PL011.offset_of(gpa) {
+            let loaded = self.uart.read(offset, width);
+            self.gic.set_line(map::PL011_INTID, self.uart.line());
+            return Some((Kind::Uart, loaded));
+        }
+        if let Some(offset) = map::PL031.offset_of(gpa) {
+            let loaded = self.rtc.read(offset, width);
+            self.gic.set_line(map::PL031_INTID, self.rtc.line());
+            return Some((Kind::Rtc, loaded));
+        }
+        if let Some((offset, devices)) = map::VIRTIO.offset_of(gpa).zip(self.virtio.as_ref()) {
+            return Some((Kind::Virtio, devices.read(offset, width)));
+        }
+        if self.gic.version() != Version::V3 {
+            return None;
+        }
+        let loaded = match map::GICD.offset_of(gpa) {
+            Some(offset) => self.gic.read_v3(vcpu, offset, width),
+            None => self.gic.read_redistributor(map::GICR.offset_of(gpa)?, width),
+        };
+        Some((Kind::Distributor, loaded))
+    }
+
+    /// A store of `value` by `vcpu` at `offset` in the virtio devices' registers.
+    #[inline(never)]
+    fn virtio_write(&mut self, vcpu: VcpuId, offset: u64, width: Width, value: u64) -> (Kind, Resume) {
+        self.monitor = None;
+        let Some(devices) = &mut self.virtio else { return (Kind::Virtio, Resume::Advance) };
+        let written = devices.write(&mut self.memory, vcpu, offset, width, value);
         self.counters.unimplemented += u64::from(written.is_none());
         self.settle_virtio(mmio::slot(offset));
-        if written == Some(Written::Hold) { Resume::Hold } else { Resume::Advance }
+        (Kind::Virtio, if written == Some(Written::Hold) { Resume::Hold } else { Resume::Advance })
     }
 
     /// Passes on what came of the last access to the virtio device in `slot`, or of its last run.
     fn settle_virtio(&mut self, slot: usize) {
         let Some(changes) = self.virtio.as_mut().and_then(|devices| devices.settle(slot)) else { return };
         self.gic.set_line(map::virtio_intid(slot), changes.line);
-        self.effects.notify |= u8::from(changes.notify) << slot;
-        self.effects.released |= changes.released;
-        self.effects.keeps |= changes.keeps;
+        self.unfinished |= changes.again;
+        if changes.notify | changes.keeps | (changes.released != 0) {
+            let effects = self.effect();
+            effects.notify |= u8::from(changes.notify) << slot;
+            effects.released |= changes.released;
+            effects.keeps |= changes.keeps;
+        }
         if let Some(error) = changes.error {
-            self.effects.event = Some(Event::Virtio { slot, error });
+            self.effect().event = Some(Event::Virtio { slot, error });
         }
     }
 
+    #[inline(never)]
     fn trap(&mut self, vcpu: VcpuId, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.class() {
             // An instruction of 16 bits is AArch32's, at EL0; a wait may end at once.
@@ -442,7 +515,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 (Kind::Distributor, Resume::Advance)
             }
             _ => {
-                self.effects.event = Some(Event::Undefined { esr: esr.0, pc: regs.get(Reg::Pc) });
+                self.effect().event = Some(Event::Undefined { esr: esr.0, pc: regs.get(Reg::Pc) });
                 exception::take(Exception::Undefined, regs);
                 (Kind::Trap, Resume::Retry)
             }
@@ -492,7 +565,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             Call::Start(start) => {
                 self.on |= start.vcpu.bit();
                 self.gic.restart(start.vcpu);
-                self.effects.start = Some(start);
+                self.effect().start = Some(start);
                 regs.set(Reg::X(0), 0);
                 Resume::Advance
             }
@@ -500,13 +573,13 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
                 self.on &= !vcpu.bit();
                 self.gic.stop(vcpu);
                 if self.on == 0 {
-                    self.effects.system = Some(End::Off);
+                    self.effect().system = Some(End::Off);
                 }
                 Resume::Off
             }
             Call::System(event) => {
                 self.on = 0;
-                self.effects.system = Some(event);
+                self.effect().system = Some(event);
                 self.tell_console();
                 Resume::Off
             }
@@ -525,7 +598,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     fn tell_console(&mut self) {
         self.console_waits = false;
-        self.effects.console = true;
+        self.effect().console = true;
     }
 }
 
@@ -546,6 +619,8 @@ impl<M: GuestMemory, C: Console> Lifecycle for Machine<M, C> {
             devices.resume();
         }
         self.run_due();
+        // What waited.
+        self.pending = true;
     }
 
     /// No vCPU is on; RAM stays as it is, for [`Machine::load`].
@@ -557,31 +632,9 @@ impl<M: GuestMemory, C: Console> Lifecycle for Machine<M, C> {
         }
         self.gic.reset();
         (self.on, self.waiting, self.monitor) = (0, 0, None);
-        self.effects = Effects { console: true, ..Effects::default() };
+        *self.effect() = Effects { console: true, ..Effects::default() };
         self.reported.clear();
     }
-}
-
-/// Moves the value of a load or store between the guest's register and `target`. `None` if no register is there.
-fn transfer<T>(
-    access: Access,
-    regs: &mut impl Regs,
-    target: &mut T,
-    read: impl FnOnce(&mut T) -> Option<u64>,
-    write: impl FnOnce(&mut T, u64) -> Option<()>,
-) -> Option<()> {
-    if access.write {
-        write(target, access.width.truncate(regs.get_x(access.register)))
-    } else {
-        let value = read(target);
-        regs.set_x(access.register, access.extend(value.unwrap_or(0)));
-        value.map(|_| ())
-    }
-}
-
-fn on_device(device: &mut impl Device, offset: u64, access: Access, regs: &mut impl Regs) -> Option<()> {
-    let width = access.width;
-    transfer(access, regs, device, |d| d.read(offset, width), |d, value| d.write(offset, width, value))
 }
 
 #[cfg(test)]

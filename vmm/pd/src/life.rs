@@ -204,7 +204,7 @@ impl Vmm {
                 Event::Notified(channels) => self.on_notified(channels),
                 Event::Fault(child, message) => {
                     if let Some(vcpu) = VcpuId::new(child.index()) {
-                        let resume = self.on_exit(vcpu, message.fault());
+                        let resume = self.on_exit(vcpu, message);
                         self.hold_back(vcpu, resume);
                     }
                 }

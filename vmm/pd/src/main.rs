@@ -120,16 +120,16 @@ impl Vmm {
         self.apply_effects();
     }
 
-    /// Handles an exit of `vcpu`, but for its resumption.
-    #[inline]
-    fn on_exit(&mut self, vcpu: VcpuId, fault: Fault) -> Resume {
+    /// Handles an exit of `vcpu`, whose fault is `message`, but for its resumption.
+    fn on_exit(&mut self, vcpu: VcpuId, message: MessageInfo) -> Resume {
         self.registers.begin(Vcpu::new(vcpu.index()));
-        let exit = decode(fault, &mut self.registers);
+        let exit = decode(message.fault(), &mut self.registers);
         let mut resume = self.machine.exit(vcpu, exit, &mut self.registers);
         if self.registers.take_missed() {
             resume = self.halt_remote(vcpu);
         }
         match resume {
+            Resume::Advance | Resume::Retry => {}
             Resume::Hold => {
                 let pc = self.registers.suspend(true);
                 self.waits.begin(vcpu, pc, timer::NEVER, timer::NEVER);
@@ -140,7 +140,7 @@ impl Vmm {
                 let limit = counter() + counter_frequency() / PAUSES_PER_SECOND;
                 self.wait(vcpu, limit);
             }
-            _ => {}
+            Resume::Off => {}
         }
         self.apply_effects();
         resume
@@ -154,7 +154,7 @@ impl Vmm {
             LogLevel::Error,
             format_args!("vCPU {index} needs an exception that cannot reach its core; remedy: remove its `cpu`"),
         );
-        self.machine.exit(vcpu, Exit::Fatal, &mut self.registers)
+        self.machine.crash(vcpu, &mut self.registers)
     }
 
     /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
@@ -250,9 +250,10 @@ impl Vmm {
     /// Lets `action` wait for the next receive, where it costs least. One can.
     #[inline]
     fn defer(&mut self, action: DeferredAction) {
-        if let Some(earlier) = self.deferred.replace(action) {
+        if let Some(earlier) = self.deferred {
             earlier.perform();
         }
+        self.deferred = Some(action);
     }
 
     /// Injects into a list register that is not known to exist.
@@ -333,7 +334,7 @@ impl Handler for Vmm {
         if self.life.state() == State::Starting {
             return Ok(self.on_stub_exit(vcpu, message.fault()));
         }
-        let resume = self.on_exit(vcpu, message.fault());
+        let resume = self.on_exit(vcpu, message);
         if !self.life.is_running() {
             self.hold_back(vcpu, resume);
             self.proceed();
@@ -359,11 +360,13 @@ impl Handler for Vmm {
     }
 
     fn take_deferred_action(&mut self) -> Option<DeferredAction> {
-        self.deferred.take()
+        // Mostly there is none, and then this need not be written.
+        if self.deferred.is_some() { self.deferred.take() } else { None }
     }
 }
 
 /// What a fault of a vCPU means to the machine.
+#[inline(always)]
 fn decode(fault: Fault, registers: &mut Registers) -> Exit {
     match fault {
         Fault::VmFault { ip, addr, prefetch, fsr } => {

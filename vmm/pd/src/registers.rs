@@ -17,11 +17,10 @@ const FIRST: usize = 4;
 pub struct Registers {
     vcpu: Vcpu,
     words: [u64; REGISTER_COUNT],
-    /// How many of `words` are known; the program counter may be known besides.
-    known: usize,
-    pc_known: bool,
-    /// How many of `words` are to be stored.
-    changed: usize,
+    /// How many of `words` are known.
+    known: u8,
+    /// How many of `words` are to be stored; these are known.
+    changed: u8,
     /// A bit for each vCPU on another core.
     remote: u32,
     /// A system register was asked for that is in another core.
@@ -32,7 +31,7 @@ impl Registers {
     /// No vCPU's yet. Those in `remote`, a bit each, are on another core.
     pub const fn new(remote: u32) -> Self {
         let words = [0; REGISTER_COUNT];
-        Self { vcpu: Vcpu::new(0), words, known: 0, pc_known: false, changed: 0, remote, missed: false }
+        Self { vcpu: Vcpu::new(0), words, known: 0, changed: 0, remote, missed: false }
     }
 
     /// Whether `vcpu` is on another core.
@@ -58,13 +57,13 @@ impl Registers {
     /// From now on those of `vcpu`, which has exited.
     pub fn begin(&mut self, vcpu: Vcpu) {
         // What `words` holds is of an earlier exit, and not known.
-        (self.vcpu, self.known, self.pc_known, self.changed) = (vcpu, 0, false, 0);
+        (self.vcpu, self.known, self.changed) = (vcpu, 0, 0);
     }
 
     /// The program counter came with the exit.
     pub fn know_pc(&mut self, pc: u64) {
         self.words[Register::Pc as usize] = pc;
-        self.pc_known = true;
+        self.known = 1;
     }
 
     /// Whether any register changed.
@@ -75,7 +74,7 @@ impl Registers {
     /// Resumes the vCPU behind the instruction that exited.
     #[inline]
     pub fn advance(&mut self) {
-        if !self.pc_known {
+        if self.known == 0 {
             [self.words[0]] = self.vcpu.tcb().read_first();
         }
         let pc = self.words[0].wrapping_add(INSTRUCTION);
@@ -92,9 +91,9 @@ impl Registers {
         let tcb = self.vcpu.tcb();
         // None of these can fail: the vCPU exists, and the registers are as many as it has.
         if self.changed > 0 {
-            let _ = tcb.write_registers(false, &self.words[..self.changed]);
+            let _ = tcb.write_registers(false, &self.words[..usize::from(self.changed)]);
         }
-        if self.pc_known {
+        if self.known > 0 {
             let _ = tcb.suspend();
         } else {
             let _ = tcb.suspend_reading(&mut self.words[..1]);
@@ -108,66 +107,64 @@ impl Registers {
         match self.changed {
             0 => tcb.resume_again(),
             1 => tcb.resume_at(self.words[0]),
-            count => tcb.resume_with(&self.words[..count]),
+            count => tcb.resume_with(&self.words[..usize::from(count)]),
         }
     }
 
     /// Makes the first `count` registers known.
     #[inline]
-    fn fetch(&mut self, count: usize) {
+    fn fetch(&mut self, count: u8) {
         if count > self.known {
-            if self.changed == 0 && count <= FIRST { self.fetch_first() } else { self.fetch_more(count) }
+            self.fetch_unknown(count);
         }
     }
 
-    /// The most frequent, and those that come in one go.
+    /// Makes the first `count` registers known, which they are not.
     #[inline(never)]
-    fn fetch_first(&mut self) {
+    fn fetch_unknown(&mut self, count: u8) {
+        if self.changed > 0 || usize::from(count) > FIRST {
+            return self.fetch_more(count);
+        }
+        // The most frequent, and those that come in one go.
         let first: [u64; FIRST] = self.vcpu.tcb().read_first();
         self.words[..FIRST].copy_from_slice(&first);
-        (self.known, self.pc_known) = (FIRST, true);
+        self.known = FIRST as u8;
     }
 
     #[inline(never)]
-    fn fetch_more(&mut self, count: usize) {
+    fn fetch_more(&mut self, count: u8) {
         let tcb = self.vcpu.tcb();
+        let (wanted, changed) = (usize::from(count), usize::from(self.changed));
         // Cannot fail: as in `suspend`.
-        if self.changed == 0 {
-            let _ = tcb.read_registers(&mut self.words[..count]);
+        if changed == 0 {
+            let _ = tcb.read_registers(&mut self.words[..wanted]);
         } else {
             let newer = self.words;
-            let _ = tcb.read_registers(&mut self.words[..count]);
-            self.words[..self.changed].copy_from_slice(&newer[..self.changed]);
+            let _ = tcb.read_registers(&mut self.words[..wanted]);
+            self.words[..changed].copy_from_slice(&newer[..changed]);
         }
-        (self.known, self.pc_known) = (count, true);
+        self.known = count;
     }
 
     /// One of the kernel's list.
     #[inline]
     fn get_listed(&mut self, register: Register) -> u64 {
-        let place = register as usize;
-        if place > 0 || !self.pc_known {
-            self.fetch(place + 1);
-        }
-        self.words[place]
+        let place = register as u8;
+        self.fetch(place + 1);
+        self.words[usize::from(place)]
     }
 
     #[inline]
     fn set_listed(&mut self, register: Register, value: u64) {
-        let place = register as usize;
-        if place == 0 {
-            self.pc_known = true;
+        let count = register as u8 + 1;
+        if register == Register::Pc {
+            // The first: no other is stored with it.
+            self.known = self.known.max(count);
         } else {
-            // All registers before this one are stored with it.
-            self.fetch(place + 1);
+            self.fetch(count);
         }
-        self.words[place] = value;
-        self.changed = self.changed.max(place + 1);
-    }
-
-    #[inline(never)]
-    fn get_x(&mut self, register: Register) -> u64 {
-        self.get_listed(register)
+        self.words[register as usize] = value;
+        self.changed = self.changed.max(count);
     }
 
     #[inline(never)]
@@ -201,7 +198,7 @@ impl Regs for Registers {
             Reg::Spsr => self.get_listed(Register::Spsr),
             Reg::Sp0 => self.get_listed(Register::Sp),
             // There is none above 30; the machine does not ask for one.
-            Reg::X(n) => Register::x(n).map_or(0, |register| self.get_x(register)),
+            Reg::X(n) => Register::x(n).map_or(0, |register| self.get_listed(register)),
             Reg::Sys(register) => self.get_system(register),
         }
     }

@@ -138,7 +138,7 @@ impl World {
         let width = if choice & 0x70 == 0 { width } else { crate::exit::Width::Word };
         let offset = SLOT as u64 * VIRTIO_SLOT_SIZE + u64::from(at) * 2 / (1 + u64::from(choice >> 7)) / 4 * 4;
         let mut ram = &mut self.guest.ram[..];
-        let written = self.guest.slots.write(&mut ram, VcpuId::BOOT, offset, width, || value.into());
+        let written = self.guest.slots.write(&mut ram, VcpuId::BOOT, offset, width, value.into());
         match self.guest.slots.settle(SLOT) {
             Some(changes) => self.guest.changes = changes,
             None => panic!("the device is gone"),

@@ -4,22 +4,30 @@
 //! The registers that hold some bits for each interrupt: GICv2's distributor, GICv3's distributor and its redistributors
 //! have them at the same offsets (IHI 0048B 4.3.4 to 4.3.13, IHI 0069H 12.9 and 12.11).
 
-use super::{BANKS, Gic, Listed, PRIORITY_MASK, SGIS, Version};
+use super::{BANKS, Bank, Gic, Listed, PRIORITY_MASK, SGIS, Version};
 use crate::VcpuId;
 use crate::exit::Width;
 
 /// `GICD_IIDR` and `GICR_IIDR`: implementer Arm, product and revision 0.
 pub(super) const IIDR: u32 = 0x0000_043b;
 
-/// One of these registers. Numbers are bytes, so that all of it fits in a processor's register.
+/// One of these registers.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Banked {
-    /// One bit for each of the 32 interrupts of a bank.
-    Bits(Field, u8),
-    /// One byte for each of the four interrupts from this id on.
-    Priority(u8),
-    /// Two bits for each of 16 interrupts: the bank, and whether its upper half.
-    Config(u8, bool),
+pub(super) struct Banked {
+    /// The bank whose interrupts it is about.
+    bank: usize,
+    part: Part,
+}
+
+/// What it holds of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Part {
+    /// One bit for each.
+    Bits(Field),
+    /// One byte for each of four.
+    Priorities(usize),
+    /// Two bits for each of 16: whether the upper half.
+    Config(bool),
 }
 
 /// A bit-per-interrupt register.
@@ -32,6 +40,22 @@ pub(super) enum Field {
     ClearPending,
     SetActive,
     ClearActive,
+}
+
+impl Field {
+    /// The field whose registers are the `n`th 32 ones, from 1 to 7.
+    #[inline]
+    fn new(n: usize) -> Self {
+        match n {
+            1 => Self::Group,
+            2 => Self::SetEnable,
+            3 => Self::ClearEnable,
+            4 => Self::SetPending,
+            5 => Self::ClearPending,
+            6 => Self::SetActive,
+            _ => Self::ClearActive,
+        }
+    }
 }
 
 /// What is at an offset where the architecture has these registers.
@@ -48,67 +72,79 @@ impl Banked {
     #[inline]
     pub(super) fn decode(offset: usize) -> Option<Place> {
         // The 32 banks' words of a field, bytes of priorities, and pairs of words of configurations follow each other.
-        let bits = |field| (Self::Bits(field, (offset % 0x80 / 4) as u8), offset % 0x80 / 4);
-        let (register, bank) = match offset / 0x80 {
-            0x1 => bits(Field::Group),
-            0x2 => bits(Field::SetEnable),
-            0x3 => bits(Field::ClearEnable),
-            0x4 => bits(Field::SetPending),
-            0x5 => bits(Field::ClearPending),
-            0x6 => bits(Field::SetActive),
-            0x7 => bits(Field::ClearActive),
-            0x8..0x10 if offset < 0x7fc => (Self::Priority((offset - 0x400) as u8), (offset - 0x400) / 32),
-            0x18 | 0x19 => (Self::Config(((offset - 0xc00) / 8) as u8, offset & 4 != 0), (offset - 0xc00) / 8),
+        let (bank, part) = match offset / 0x80 {
+            n @ 0x1..0x8 => (offset % 0x80 / 4, Part::Bits(Field::new(n))),
+            0x8..0x10 if offset < 0x7fc => ((offset - 0x400) / 32, Part::Priorities(offset % 32 / 4)),
+            0x18 | 0x19 => ((offset - 0xc00) / 8, Part::Config(offset & 4 != 0)),
             _ => return None,
         };
-        Some(if bank < BANKS { Place::Here(register) } else { Place::Absent })
-    }
-
-    /// The bank whose interrupts it is about.
-    pub(super) fn bank(self) -> usize {
-        usize::from(match self {
-            Self::Bits(_, bank) | Self::Config(bank, _) => bank,
-            Self::Priority(id) => id / 32,
-        })
+        Some(if bank < BANKS { Place::Here(Self { bank, part }) } else { Place::Absent })
     }
 
     /// Whether it is one of the private interrupts'.
     pub(super) fn is_private(self) -> bool {
-        self.bank() == 0
+        self.bank == 0
+    }
+}
+
+impl Bank {
+    /// Writes to a bit-per-interrupt register. `value` has no bits outside `mask`, and those in `fixed` are not enabled,
+    /// disabled or made pending so.
+    #[inline]
+    fn write_bits(&mut self, field: Field, value: u32, mask: u32, fixed: u32) {
+        match field {
+            Field::Group => self.group = merge(self.group, value, mask),
+            Field::SetEnable => self.enabled |= value,
+            Field::ClearEnable => self.enabled &= !value | fixed,
+            Field::SetPending => self.latch |= value & !fixed,
+            Field::ClearPending => self.latch &= !value | fixed,
+            Field::SetActive => self.active |= value & !self.listed,
+            Field::ClearActive => self.active &= !value,
+        }
     }
 }
 
 impl Gic {
-    #[inline]
-    pub(super) fn read_banked(&self, vcpu: VcpuId, register: Banked) -> u32 {
-        let bank = |number: u8| self.bank(vcpu, number.into());
-        match register {
-            Banked::Bits(field, number) => bank(number).map_or(0, |bank| match field {
+    // Inlined where the register is decoded, of which nothing is then left but the access.
+    #[inline(always)]
+    pub(super) fn read_banked(&self, vcpu: VcpuId, Banked { bank: number, part }: Banked) -> u32 {
+        let Some(bank) = self.bank(vcpu, number) else { return 0 };
+        match part {
+            Part::Bits(field) => match field {
                 Field::Group => bank.group,
                 Field::SetEnable | Field::ClearEnable => bank.enabled,
-                Field::SetPending | Field::ClearPending => bank.pending() | self.perhaps_pending(vcpu, number.into()),
+                Field::SetPending | Field::ClearPending => bank.pending() | self.perhaps_pending(vcpu, number),
                 Field::SetActive | Field::ClearActive => bank.active | bank.listed,
-            }),
-            Banked::Priority(id) => {
-                bank(id / 32).map_or(0, |bank| u32::from_le_bytes(bank.priority.as_chunks::<4>().0[place(id)]))
-            }
-            Banked::Config(number, upper) => bank(number).map_or(0, |b| spread(b.edge >> if upper { 16 } else { 0 })),
+            },
+            Part::Priorities(n) => bank.priorities[n % 8],
+            Part::Config(upper) => spread(bank.edge >> if upper { 16 } else { 0 }),
         }
     }
 
-    /// Writes the bits of `value` that are set in `mask`.
-    #[inline]
-    pub(super) fn write_banked(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) {
-        match register {
-            Banked::Bits(field, number) => self.write_bits(vcpu, field, number.into(), value & mask, mask),
-            Banked::Priority(id) => {
-                let Some(bank) = self.bank_mut(vcpu, (id / 32).into()) else { return };
-                let word = &mut bank.priority.as_chunks_mut::<4>().0[place(id)];
-                let implemented = u32::from_le_bytes([PRIORITY_MASK; 4]);
-                *word = merge(u32::from_le_bytes(*word), value & implemented, mask).to_le_bytes();
+    /// Writes the bits of `value` that are set in `mask`. Returns whether an interrupt of the bank is pending, apart from
+    /// those in list registers.
+    // As `read_banked`.
+    #[inline(always)]
+    pub(super) fn write_banked(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) -> bool {
+        let Banked { bank: number, part } = register;
+        let version = self.version;
+        let Some(bank) = self.bank_mut(vcpu, number) else { return false };
+        match part {
+            Part::Bits(field) => {
+                // With GICv2, software-generated interrupts are always enabled, and pending only by their own registers.
+                let fixed = if number == 0 && version == Version::V2 { SGIS } else { 0 };
+                bank.write_bits(field, value & mask, mask, fixed);
+                let (enabled, pending) = (bank.enabled != 0, bank.pending() != 0);
+                // Bank 0 is looked at anyway.
+                let bit = 1 << (number % BANKS) & !1;
+                self.live = if enabled { self.live | bit } else { self.live & !bit };
+                return pending;
             }
-            Banked::Config(number, upper) => {
-                let Some(bank) = self.bank_mut(vcpu, number.into()) else { return };
+            Part::Priorities(n) => {
+                let word = &mut bank.priorities[n % 8];
+                *word = merge(*word, value & u32::from_le_bytes([PRIORITY_MASK; 4]), mask);
+            }
+            Part::Config(upper) => {
                 let shift = if upper { 16 } else { 0 };
                 let edges = gather(merge(spread(bank.edge >> shift), value, mask)) << shift;
                 // Software-generated interrupts are edge-triggered, whatever is written.
@@ -116,32 +152,7 @@ impl Gic {
                 bank.edge = bank.edge & !changed | edges & changed;
             }
         }
-    }
-
-    /// `value` has no bits outside `mask`.
-    #[inline]
-    fn write_bits(&mut self, vcpu: VcpuId, field: Field, number: usize, value: u32, mask: u32) {
-        // With GICv2, software-generated interrupts are always enabled, and pending only by their own registers.
-        let fixed = if number == 0 && self.version == Version::V2 { SGIS } else { 0 };
-        let Some(bank) = self.bank_mut(vcpu, number) else { return };
-        match field {
-            Field::Group => bank.group = merge(bank.group, value, mask),
-            Field::SetEnable => bank.enabled |= value,
-            Field::ClearEnable => bank.enabled &= !value | fixed,
-            Field::SetPending => bank.latch |= value & !fixed,
-            Field::ClearPending => bank.latch &= !value | fixed,
-            Field::SetActive => bank.active |= value & !bank.listed,
-            Field::ClearActive => bank.active &= !value,
-        }
-        if number > 0 {
-            let bit = 1u8.wrapping_shl(number as u32);
-            self.live = if bank.enabled != 0 { self.live | bit } else { self.live & !bit };
-        }
-    }
-
-    /// Whether an interrupt of a bank is pending, apart from those in list registers.
-    pub(super) fn any_pending(&self, vcpu: VcpuId, number: usize) -> bool {
-        self.bank(vcpu, number).is_some_and(|bank| bank.pending() != 0)
+        bank.pending() != 0
     }
 
     /// The interrupts of a bank that are in a list register and perhaps not taken.
@@ -155,35 +166,34 @@ impl Gic {
     }
 }
 
-/// The word of a bank's priorities that begins with interrupt `id`'s, less than 8.
-fn place(id: u8) -> usize {
-    usize::from(id % 32 / 4)
-}
-
 /// A load of `width` at `offset` from registers of 32 bits: a narrow one sees its part. The architecture asks for that only
 /// where a register has a byte for each interrupt, and leaves other narrow accesses open.
+#[inline]
 pub(super) fn load(width: Width, offset: u64, word: impl Fn(u64) -> Option<u32>) -> Option<u64> {
     let aligned = offset & !3;
-    if width == Width::Double {
-        return Some(u64::from(word(aligned)?) | u64::from(word(aligned.wrapping_add(4))?) << 32);
+    let low = u64::from(word(aligned)?);
+    match width {
+        Width::Double => Some(low | u64::from(word(aligned.wrapping_add(4))?) << 32),
+        _ => Some(width.truncate(low >> (offset % 4 * 8))),
     }
-    Some(width.truncate(u64::from(word(aligned)?) >> (offset % 4 * 8)))
 }
 
-/// A store as [`load`]; `word` gets an offset, a value, and which bits of it are written.
+/// A store as [`load`]; `word` is given an offset, a value, and which bits of it are written.
+#[inline]
 pub(super) fn store(
     width: Width,
     offset: u64,
     value: u64,
     mut word: impl FnMut(u64, u32, u32) -> Option<()>,
 ) -> Option<()> {
-    let aligned = offset & !3;
-    if width == Width::Double {
-        word(aligned, value as u32, u32::MAX)?;
-        return word(aligned.wrapping_add(4), (value >> 32) as u32, u32::MAX);
+    let (aligned, shift) = (offset & !3, offset % 4 * 8);
+    match width {
+        Width::Double => {
+            word(aligned, value as u32, u32::MAX)?;
+            word(aligned.wrapping_add(4), (value >> 32) as u32, u32::MAX)
+        }
+        _ => word(aligned, (width.truncate(value) << shift) as u32, (width.truncate(u64::MAX) << shift) as u32),
     }
-    let shift = offset % 4 * 8;
-    word(aligned, (width.truncate(value) << shift) as u32, (width.truncate(u64::MAX) << shift) as u32)
 }
 
 pub(super) fn merge(old: u32, value: u32, mask: u32) -> u32 {

@@ -114,15 +114,22 @@ struct Bank {
     active: u32,
     /// In a list register.
     listed: u32,
-    priority: [u8; 32],
+    /// Four in a word, the first in its low bits, as in the registers.
+    priorities: [u32; 8],
 }
 
 impl Bank {
     const RESET: Self =
-        Self { group: 0, enabled: 0, latch: 0, line: 0, edge: 0, active: 0, listed: 0, priority: [0; 32] };
+        Self { group: 0, enabled: 0, latch: 0, line: 0, edge: 0, active: 0, listed: 0, priorities: [0; 8] };
 
     fn pending(&self) -> u32 {
         self.latch | self.line & !self.edge
+    }
+
+    /// The priority of interrupt `index`, less than 32.
+    #[inline]
+    fn priority(&self, index: usize) -> u8 {
+        (self.priorities[index / 4 % 8] >> (index % 4 * 8)) as u8
     }
 
     /// What may be taken, were it the right vCPU and a list register free.
@@ -365,7 +372,8 @@ impl Gic {
     /// There is nothing more to inject.
     fn clean(&mut self, vcpu: VcpuId) {
         self.dirty &= !vcpu.bit();
-        self.cpus[vcpu.index()].timer_fresh = false;
+        let cpu = &mut self.cpus[vcpu.index()];
+        (cpu.timer_fresh, cpu.masked) = (false, false);
     }
 
     /// As [`Gic::next_injection`].
@@ -485,7 +493,7 @@ impl Gic {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
                 let index = bit as usize % 32;
-                let priority = bank.priority[index];
+                let priority = bank.priority(index);
                 // No priority mask lets the lowest priority pass (IHI 0048B 4.4.2), so it would never leave.
                 if targets.is_some_and(|targets| targets[index] & vcpu.bit() == 0) || priority >= PRIORITY_MASK {
                     continue;

@@ -11,13 +11,12 @@ use crate::{MAX_VCPUS, VcpuId};
 /// Identification registers 0xfd0 to 0xffc: the bytes of a controller of architecture version 2 (`ICPIDR2`) by Arm.
 const IDENTIFICATION: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0, 0x0d, 0xf0, 0x05, 0xb1];
 
-/// A register, as decoded from its offset.
+/// A register that is not [`Banked`], as decoded from its offset.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Register {
     Control,
     Type,
     Implementer,
-    Banked(Banked),
     /// One byte for each of the four interrupts from this id on.
     Targets(u8),
     SoftwareInterrupt,
@@ -32,15 +31,8 @@ enum Register {
 
 impl Register {
     /// The register at `offset`, which is a multiple of four.
-    #[inline]
-    fn decode(offset: u64) -> Self {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    fn decode(offset: usize) -> Self {
         match offset {
-            // The most frequent first.
-            0x080..0x7fc => match Banked::decode(offset) {
-                Some(Place::Here(register)) => Self::Banked(register),
-                _ => Self::Zero,
-            },
             0x000 => Self::Control,
             0x004 => Self::Type,
             0x008 => Self::Implementer,
@@ -50,35 +42,61 @@ impl Register {
             0xf10..0xf20 => Self::ClearSenders((offset - 0xf10) as u8),
             0xf20..0xf30 => Self::SetSenders((offset - 0xf20) as u8),
             0xfd0..0x1000 => Self::Identification(((offset - 0xfd0) / 4) as u8),
-            _ => match Banked::decode(offset) {
-                Some(Place::Here(register)) => Self::Banked(register),
-                Some(Place::Absent) => Self::Zero,
-                None => Self::Unknown,
-            },
+            _ => Self::Unknown,
         }
     }
+}
+
+/// Whether an access is that of one register, as most are.
+fn is_one_word(width: Width, offset: u64) -> bool {
+    width == Width::Word && offset.is_multiple_of(4)
 }
 
 impl Gic {
     /// A load of `width` at `offset` in GICv2's distributor by `vcpu`; `None` where there is no register.
     pub fn read_v2(&self, vcpu: VcpuId, offset: u64, width: Width) -> Option<u64> {
-        load(width, offset, |offset| self.read_v2_word(vcpu, Register::decode(offset)))
+        if is_one_word(width, offset) {
+            return self.read_v2_word(vcpu, offset as usize).map(u64::from);
+        }
+        self.read_v2_parts(vcpu, offset, width)
+    }
+
+    #[inline(never)]
+    fn read_v2_parts(&self, vcpu: VcpuId, offset: u64, width: Width) -> Option<u64> {
+        load(width, offset, |offset| self.read_v2_word(vcpu, offset as usize))
     }
 
     /// A store of `width` at `offset` in GICv2's distributor by `vcpu`; `None` where there is no register.
     pub fn write_v2(&mut self, vcpu: VcpuId, offset: u64, width: Width, value: u64) -> Option<()> {
-        store(width, offset, value, |offset, value, mask| {
-            self.write_v2_word(vcpu, Register::decode(offset), value, mask)
-        })
+        if is_one_word(width, offset) {
+            return self.write_v2_word(vcpu, offset as usize, value as u32, u32::MAX);
+        }
+        self.write_v2_parts(vcpu, offset, width, value)
     }
 
-    fn read_v2_word(&self, vcpu: VcpuId, register: Register) -> Option<u32> {
+    #[inline(never)]
+    fn write_v2_parts(&mut self, vcpu: VcpuId, offset: u64, width: Width, value: u64) -> Option<()> {
+        store(width, offset, value, |offset, value, mask| self.write_v2_word(vcpu, offset as usize, value, mask))
+    }
+
+    /// The register at `offset`, which is a multiple of four.
+    #[inline(never)]
+    fn read_v2_word(&self, vcpu: VcpuId, offset: usize) -> Option<u32> {
+        match Banked::decode(offset) {
+            Some(Place::Here(register)) => Some(self.read_banked(vcpu, register)),
+            Some(Place::Absent) => Some(0),
+            None => self.read_v2_other(vcpu, offset),
+        }
+    }
+
+    #[inline(never)]
+    fn read_v2_other(&self, vcpu: VcpuId, offset: usize) -> Option<u32> {
+        let register = Register::decode(offset);
         Some(match register {
             Register::Control => self.groups.0.into(),
             // ITLinesNumber and CPUNumber.
             Register::Type => (BANKS - 1) as u32 | ((self.vcpus - 1) as u32) << 5,
             Register::Implementer => IIDR,
-            Register::Banked(register) => self.read_banked(vcpu, register),
             // With one vCPU there is nothing to choose (IHI 0048B 4.3.12).
             Register::Targets(_) if self.vcpus == 1 => 0,
             Register::Targets(id) if id < 32 => bytes(|_| vcpu.bit()),
@@ -95,18 +113,28 @@ impl Gic {
         })
     }
 
-    /// Writes the bits of `value` that are set in `mask`.
-    fn write_v2_word(&mut self, vcpu: VcpuId, register: Register, value: u32, mask: u32) -> Option<()> {
+    /// Writes the bits of `value` that are set in `mask` to the register at `offset`, which is a multiple of four.
+    #[inline(never)]
+    fn write_v2_word(&mut self, vcpu: VcpuId, offset: usize, value: u32, mask: u32) -> Option<()> {
+        match Banked::decode(offset) {
+            Some(Place::Here(register)) => {
+                // Otherwise nothing can be delivered that could not be before.
+                if self.write_banked(vcpu, register, value, mask) {
+                    self.touch_all();
+                }
+                Some(())
+            }
+            Some(Place::Absent) => Some(()),
+            None => self.write_v2_other(vcpu, offset, value, mask),
+        }
+    }
+
+    #[inline(never)]
+    fn write_v2_other(&mut self, vcpu: VcpuId, offset: usize, value: u32, mask: u32) -> Option<()> {
+        let register = Register::decode(offset);
         match register {
             Register::Control => self.groups.0 = (merge(self.groups.0.into(), value, mask) & 3) as u8,
             Register::Type | Register::Implementer | Register::Identification(_) | Register::Zero => {}
-            Register::Banked(register) => {
-                self.write_banked(vcpu, register, value, mask);
-                if !self.any_pending(vcpu, register.bank()) {
-                    // Nothing can be delivered that could not be before.
-                    return Some(());
-                }
-            }
             Register::Targets(id) => {
                 // Those of private interrupts are read-only, as are all where there is one vCPU.
                 let (id, all) = (usize::from(id), self.all());

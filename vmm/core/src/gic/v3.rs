@@ -208,7 +208,7 @@ impl Gic {
             Register::Control => u32::from(self.groups.0) | AFFINITY_ROUTING | ONE_SECURITY_STATE,
             Register::Type => (BANKS - 1) as u32 | ID_BITS | ANY_AFFINITY_3,
             Register::Implementer => IIDR,
-            Register::Banked(register) => self.read_banked(vcpu, register),
+            Register::Banked(register) => self.read_banked_v3(vcpu, register),
             Register::Router(n, upper) => {
                 let router = self.routers.get(n / 32).and_then(|r| r.get(n % 32)).copied().unwrap_or(0);
                 (if upper { router >> 32 } else { router }) as u32
@@ -222,7 +222,7 @@ impl Gic {
     fn write_v3_word(&mut self, vcpu: VcpuId, register: Register, value: u32, mask: u32) -> Option<()> {
         match register {
             Register::Control => self.groups.0 = (merge(self.groups.0.into(), value, mask) & 3) as u8,
-            Register::Banked(register) => self.write_banked(vcpu, register, value, mask),
+            Register::Banked(register) => self.write_banked_v3(vcpu, register, value, mask),
             Register::Router(n, upper) => {
                 let all = self.all();
                 let router = self.routers.get_mut(n / 32)?.get_mut(n % 32)?;
@@ -238,6 +238,16 @@ impl Gic {
         Some(())
     }
 
+    #[inline(never)]
+    fn read_banked_v3(&self, vcpu: VcpuId, register: Banked) -> u32 {
+        self.read_banked(vcpu, register)
+    }
+
+    #[inline(never)]
+    fn write_banked_v3(&mut self, vcpu: VcpuId, register: Banked, value: u32, mask: u32) {
+        self.write_banked(vcpu, register, value, mask);
+    }
+
     fn read_private(&self, owner: VcpuId, register: Private) -> Option<u32> {
         Some(match register {
             Private::Implementer => IIDR,
@@ -250,7 +260,7 @@ impl Gic {
                 let asleep = self.cpus[owner.index()].asleep;
                 if asleep { PROCESSOR_SLEEP | CHILDREN_ASLEEP } else { 0 }
             }
-            Private::Banked(register) => self.read_banked(owner, register),
+            Private::Banked(register) => self.read_banked_v3(owner, register),
             Private::Identification(n) => REDISTRIBUTOR_IDENTIFICATION.get(n).copied().unwrap_or(0).into(),
             Private::Zero => 0,
             Private::Unknown => return None,
@@ -264,7 +274,7 @@ impl Gic {
                     self.cpus[owner.index()].asleep = value & PROCESSOR_SLEEP != 0;
                 }
             }
-            Private::Banked(register) => self.write_banked(owner, register, value, mask),
+            Private::Banked(register) => self.write_banked_v3(owner, register, value, mask),
             Private::Implementer | Private::Type(_) | Private::Identification(_) | Private::Zero => {}
             Private::Unknown => return None,
         }

@@ -24,31 +24,41 @@ const AARCH32: u64 = 1 << 4;
 
 impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// An abort of a load or store.
+    #[inline(never)]
     pub(super) fn data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
+        if let Some(access) = esr.access() {
+            if access.write
+                && esr.is_32_bit()
+                && let Some(offset) = map::VIRTIO.offset_of(gpa)
+                && self.virtio.as_ref().is_some_and(|devices| devices.ignores_value(offset))
+            {
+                // Needs no register but the program counter: then AArch32 is resumed as what it is, and nothing has to be
+                // asked, which is a system call. That is what virtio drivers do for each request.
+                return self.virtio_write(vcpu, offset, access.width, 0);
+            }
+            if let Some(value) = value(access, regs)
+                && let Some(done) = self.device_access(vcpu, gpa, access, value, regs)
+            {
+                return done;
+            }
+        }
+        self.rare_data_abort(vcpu, gpa, esr, regs)
+    }
+
+    /// An abort of a load or store that is not one of a device as the processor describes it.
+    #[cold]
+    fn rare_data_abort(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         match esr.access() {
-            // Of AArch32 nothing is emulated: seL4 resumes a vCPU whose registers it set in AArch64.
-            Some(access) if self.needs_no_register(gpa, access, esr) || !is_aarch32(access, regs) => {
-                match self.device_access(vcpu, gpa, access, regs) {
-                    Some(done) => done,
-                    None => {
-                        let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
-                        let va = self.instruction(gpa, esr, regs).map(|(_, va)| va);
-                        self.unmapped(gpa, what(access.width), Fault::External, va, esr, regs)
-                    }
-                }
+            Some(access) if value(access, regs).is_some() => {
+                let what = if access.write { UnmappedAccess::Store } else { UnmappedAccess::Load };
+                let va = self.instruction(gpa, esr, regs).map(|(_, va)| va);
+                self.unmapped(gpa, what(access.width), Fault::External, va, esr, regs)
             }
             // Nothing is cached of what is not there.
             None if esr.is_cache_maintenance() => (Kind::Unmapped, Resume::Advance),
             None if esr.is_on_walk() => self.walk_abort(gpa, esr, regs),
             _ => self.undescribed(vcpu, gpa, esr, regs),
         }
-    }
-
-    /// Whether an access needs no register but the program counter: then AArch32 is resumed as what it is, and nothing has
-    /// to be asked, which is a system call. That is what virtio drivers do for each request.
-    fn needs_no_register(&self, gpa: u64, access: Access, esr: Syndrome) -> bool {
-        let device = map::VIRTIO.offset_of(gpa).zip(self.virtio.as_ref());
-        access.write && esr.is_32_bit() && device.is_some_and(|(offset, slots)| slots.ignores_value(offset))
     }
 
     /// An abort of an instruction fetch.
@@ -71,8 +81,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             return (Kind::Unmapped, Resume::Retry);
         }
         // What cannot be fetched is the handler of just this.
-        self.effects.event = Some(Event::Lost { vcpu, pc });
-        self.effects.system = Some(End::Crash);
+        let effects = self.effect();
+        effects.event = Some(Event::Lost { vcpu, pc });
+        effects.system = Some(End::Crash);
         (Kind::Unmapped, Resume::Off)
     }
 
@@ -96,13 +107,26 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         }
     }
 
+    /// [`Self::device_access`] by an instruction that is decoded here.
+    #[inline(never)]
+    fn device_access_by(
+        &mut self,
+        vcpu: VcpuId,
+        gpa: u64,
+        access: Access,
+        regs: &mut impl Regs,
+    ) -> Option<(Kind, Resume)> {
+        let value = if access.write { regs.get_x(access.register) } else { 0 };
+        self.device_access(vcpu, gpa, access, value, regs)
+    }
+
     /// A load or store that the processor does not describe.
     fn undescribed(&mut self, vcpu: VcpuId, gpa: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         let Some((insn, va)) = self.instruction(gpa, esr, regs) else {
             return self.unmapped(gpa, UnmappedAccess::Undescribed, Fault::External, None, esr, regs);
         };
         let done = match insn.transfer {
-            Transfer::One(access) => self.device_access(vcpu, gpa, access, regs),
+            Transfer::One(access) => self.device_access_by(vcpu, gpa, access, regs),
             Transfer::Two(access, second) => self.device_pair(vcpu, gpa, access, second, regs),
             Transfer::Exclusive { access, second, status } => self.exclusive(vcpu, gpa, access, second, status, regs),
             Transfer::Atomic => return self.unemulated(gpa, Fault::Unsupported, va, esr, regs),
@@ -130,8 +154,8 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         if gpa % PAGE + 2 * bytes > PAGE {
             return None;
         }
-        let first = self.device_access(vcpu, gpa, access, regs)?;
-        let second = self.device_access(vcpu, gpa + bytes, Access { register: second, ..access }, regs)?;
+        let first = self.device_access_by(vcpu, gpa, access, regs)?;
+        let second = self.device_access_by(vcpu, gpa + bytes, Access { register: second, ..access }, regs)?;
         // The vCPU is held if either access holds it.
         Some(if first.1 == Resume::Advance { second } else { first })
     }
@@ -152,7 +176,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
             return Some((Kind::Trap, Resume::Advance));
         }
         let done = match second {
-            None => self.device_access(vcpu, gpa, access, regs),
+            None => self.device_access_by(vcpu, gpa, access, regs),
             Some(second) => self.device_pair(vcpu, gpa, access, second, regs),
         }?;
         if access.write {
@@ -181,7 +205,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     /// An access to a device with an instruction that is decoded but not emulated.
     fn unemulated(&mut self, gpa: u64, fault: Fault, va: u64, esr: Syndrome, regs: &mut impl Regs) -> (Kind, Resume) {
         if let Some(last) = self.report(gpa) {
-            self.effects.event = Some(Event::Unemulated { gpa, pc: regs.get(Reg::Pc), last });
+            self.effect().event = Some(Event::Unemulated { gpa, pc: regs.get(Reg::Pc), last });
         }
         exception::take(Exception::DataAbort { fault, va: Some(va), write: esr.is_write() }, regs);
         (Kind::Unmapped, Resume::Retry)
@@ -203,7 +227,7 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
 
     fn report_unmapped(&mut self, gpa: u64, access: UnmappedAccess, regs: &mut impl Regs) {
         if let Some(last) = self.report(gpa) {
-            self.effects.event = Some(Event::Unmapped { gpa, access, pc: regs.get(Reg::Pc), last });
+            self.effect().event = Some(Event::Unmapped { gpa, access, pc: regs.get(Reg::Pc), last });
         }
     }
 
@@ -214,15 +238,17 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
     }
 }
 
-/// Whether an access is one of AArch32.
-fn is_aarch32(access: Access, regs: &mut impl Regs) -> bool {
+/// The value of the register of an access. `None` in AArch32, of which nothing is emulated: seL4 resumes a vCPU whose
+/// registers it set in AArch64.
+#[inline(always)]
+fn value(access: Access, regs: &mut impl Regs) -> Option<u64> {
     if access.register == 31 {
         // The zero register, which AArch32 does not have.
-        return false;
+        return Some(0);
     }
     // First the register that is needed anyway: the processor state is then known with it.
-    regs.get_x(access.register);
-    regs.get(Reg::Spsr) & AARCH32 != 0
+    let value = regs.get_x(access.register);
+    (regs.get(Reg::Spsr) & AARCH32 == 0).then_some(value)
 }
 
 #[cfg(test)]

@@ -186,6 +186,8 @@ pub struct Changes {
     pub released: u8,
     /// The device now keeps something back, and did not before.
     pub keeps: bool,
+    /// The device is to be run once more.
+    pub again: bool,
     /// Why the device now needs a reset.
     pub error: Option<DeviceError>,
 }
@@ -245,15 +247,14 @@ impl Slots {
         readable.then(|| self.page.word(index, offset).into())
     }
 
-    /// A store by `vcpu` at `offset` bytes behind the first slot; `value` is asked only where it matters, because asking is
-    /// a system call. `None` if the store has no meaning there, or not now. [`Self::settle`] is to be asked afterwards.
+    /// A store of `value` by `vcpu` at `offset` bytes behind the first slot. `None` if the store has no meaning there, or not now. [`Self::settle`] is to be asked afterwards.
     pub fn write(
         &mut self,
         memory: &mut impl GuestMemory,
         vcpu: VcpuId,
         offset: u64,
         width: Width,
-        value: impl FnOnce() -> u64,
+        value: u64,
     ) -> Option<Written> {
         let (index, offset) = split(offset);
         let slot = self.slots.get_mut(index)?.as_mut()?;
@@ -267,13 +268,13 @@ impl Slots {
             return Some(Written::Done);
         }
         if offset == Register::InterruptAck as u64 {
-            let acknowledged = if slot.acknowledges_used() { cause::USED } else { value() as u8 };
+            let acknowledged = if slot.acknowledges_used() { cause::USED } else { value as u8 };
             slot.function.acknowledge(acknowledged);
             return Some(Written::Done);
         }
         let (register, _) = Register::new(offset)?;
         slot.changed = true;
-        slot.write(memory, &mut self.chain, register, value() as u32).ok()?;
+        slot.write(memory, &mut self.chain, register, value as u32).ok()?;
         if register == Register::Status && slot.function.is_resetting() {
             slot.held |= vcpu.bit();
             return Some(Written::Hold);
@@ -281,7 +282,7 @@ impl Slots {
         Some(Written::Done)
     }
 
-    /// Whether [`Self::write`] does not ask for the value of a word at `offset` bytes behind the first slot.
+    /// Whether [`Self::write`] does not look at the value of a word at `offset` bytes behind the first slot.
     #[must_use]
     pub fn ignores_value(&self, offset: u64) -> bool {
         let (index, offset) = split(offset);
@@ -335,6 +336,7 @@ impl Slots {
             notify: keeps != Some(Lazy::Signals) && slot.function.wake_wanted(),
             released,
             keeps: self.keeping & !before != 0,
+            again: slot.function.is_run_due(),
             error: slot.function.take_error(),
         })
     }

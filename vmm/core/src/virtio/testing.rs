@@ -92,7 +92,7 @@ impl Guest {
     pub fn write(&mut self, register: u64, value: u32) -> Option<Written> {
         let mut memory = &mut self.ram[..];
         let offset = SLOT as u64 * VIRTIO_SLOT_SIZE + register;
-        let written = self.slots.write(&mut memory, VcpuId::BOOT, offset, Width::Word, || value.into());
+        let written = self.slots.write(&mut memory, VcpuId::BOOT, offset, Width::Word, value.into());
         self.changes = self.slots.settle(SLOT).unwrap();
         written
     }
