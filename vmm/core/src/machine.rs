@@ -282,9 +282,10 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         }
     }
 
-    /// The vCPUs for which [`Machine::next_injection`] may have one, a bit each.
+    /// A vCPU for which [`Machine::next_injection`] may have one.
+    #[inline]
     #[must_use]
-    pub fn injectable(&self) -> u8 {
+    pub fn injectable(&self) -> Option<VcpuId> {
         self.gic.dirty()
     }
 
@@ -472,6 +473,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.monitor = None;
         let Some(devices) = &mut self.virtio else { return (Kind::Virtio, Resume::Advance) };
         let written = devices.write(&mut self.memory, vcpu, offset, width, value);
+        if written == Some(Written::Nothing) {
+            return (Kind::Virtio, Resume::Advance);
+        }
         self.counters.unimplemented += u64::from(written.is_none());
         self.settle_virtio(mmio::slot(offset));
         (Kind::Virtio, if written == Some(Written::Hold) { Resume::Hold } else { Resume::Advance })

@@ -305,7 +305,7 @@ impl Lifecycle for Vmm {
         }
         self.waits.postpone(time);
         self.machine.resume();
-        self.apply_effects();
+        self.apply_effects(false);
         for vcpu in members(take(&mut self.stopped.frozen)) {
             vcpu.tcb().resume_again();
         }

@@ -117,7 +117,7 @@ impl Vmm {
         if self.power.answered(channels) {
             self.power.tell(self.life.state() == State::Off);
         }
-        self.apply_effects();
+        self.apply_effects(false);
     }
 
     /// Handles an exit of `vcpu`, whose fault is `message`, but for its resumption.
@@ -142,7 +142,8 @@ impl Vmm {
             }
             Resume::Off => {}
         }
-        self.apply_effects();
+        // Nothing can go with a reply.
+        self.apply_effects(resume == Resume::Retry && !self.registers.changed());
         resume
     }
 
@@ -157,20 +158,21 @@ impl Vmm {
         self.machine.crash(vcpu, &mut self.registers)
     }
 
-    /// Does what the machine asks for. A vCPU that goes on is resumed by the caller, afterwards.
+    /// Does what the machine asks for, injections `at_once` or with the next receive. A vCPU that goes on is resumed by the
+    /// caller, afterwards.
     #[inline(always)]
-    fn apply_effects(&mut self) {
+    fn apply_effects(&mut self, at_once: bool) {
         if self.machine.has_effects() {
-            self.apply_all_effects();
+            self.apply_all_effects(at_once);
         }
     }
 
     #[inline(never)]
-    fn apply_all_effects(&mut self) {
+    fn apply_all_effects(&mut self, at_once: bool) {
         // First, as it can find that a timer is to be sampled anew.
-        while let Some(vcpu) = VcpuId::new(self.machine.injectable().trailing_zeros() as usize) {
+        while let Some(vcpu) = self.machine.injectable() {
             if let Some(injection) = self.machine.next_injection(vcpu) {
-                self.inject(injection);
+                self.inject(injection, at_once);
             }
         }
         if self.machine.has_effects() {
@@ -225,15 +227,17 @@ impl Vmm {
         }
     }
 
-    fn inject(&mut self, injection: Injection) {
+    fn inject(&mut self, injection: Injection, at_once: bool) {
         let Injection { vcpu, lr, intid, priority, group } = injection;
         self.trace.other(Event::Inject, vcpu.index(), intid.id().into());
         if lr >= self.list_registers {
-            return self.try_list_register(injection);
+            // By reference, so that this rare case does not need all of it in one register.
+            return self.try_list_register(&Injection { vcpu, lr, intid, priority, group });
         }
         // Legal: the list register exists and is free, and the machine gives no other number out of range.
         let vcpu = Vcpu::new(vcpu.index());
-        self.settle(vcpu, DeferredAction::new_inject_irq(vcpu, intid.id(), priority, group, lr));
+        let action = DeferredAction::new_inject_irq(vcpu, intid.id(), priority, group, lr);
+        if at_once { action.perform() } else { self.settle(vcpu, action) }
     }
 
     /// Does `action` to `vcpu` before that runs on.
@@ -257,11 +261,12 @@ impl Vmm {
     }
 
     /// Injects into a list register that is not known to exist.
-    fn try_list_register(&mut self, injection: Injection) {
-        let Injection { vcpu, lr, intid, priority, group } = injection;
+    #[cold]
+    fn try_list_register(&mut self, injection: &Injection) {
+        let Injection { vcpu, lr, intid, priority, group } = *injection;
         match Vcpu::new(vcpu.index()).inject_irq(intid.id(), priority, group, lr) {
             Ok(()) => self.list_registers = lr + 1,
-            Err(Error::RangeError) => self.machine.gic().refused(injection),
+            Err(Error::RangeError) => self.machine.gic().refused(*injection),
             Err(error) => self.log(LogLevel::Error, format_args!("interrupt {} is lost: {error}", intid.id())),
         }
     }

@@ -311,8 +311,8 @@ impl Gic {
 
     /// The virtual timer of `vcpu` fired; the kernel has masked it.
     pub fn timer_fired(&mut self, vcpu: VcpuId) {
-        self.timer_expired(vcpu);
         self.cpus[vcpu.index()].timer_masked = true;
+        self.timer_expired(vcpu);
     }
 
     /// The deadline of the virtual timer of `vcpu`, which does not run, has come; so it is asserted, and the kernel will
@@ -343,10 +343,12 @@ impl Gic {
         }
     }
 
-    /// The vCPUs for which [`Gic::next_injection`] may have one, a bit each.
+    /// A vCPU for which [`Gic::next_injection`] may have one.
+    #[inline]
     #[must_use]
-    pub fn dirty(&self) -> u8 {
-        self.dirty
+    pub fn dirty(&self) -> Option<VcpuId> {
+        // The check comes first, as it is what is mostly needed.
+        if self.dirty == 0 { None } else { VcpuId::new(self.dirty.trailing_zeros() as usize) }
     }
 
     /// Whether there is an interrupt to put into a list register, perhaps, or a timer to acknowledge.

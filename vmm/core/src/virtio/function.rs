@@ -340,6 +340,12 @@ impl<D: VirtioDevice> Function<D> {
         Ok(())
     }
 
+    /// Whether the driver has made chains available that were not seen before. If not, its kick is no reason for a run: the
+    /// link's other side notifies of what it does, and a run that had only its share is followed by another anyway.
+    pub fn has_news(&mut self, memory: &impl GuestMemory) -> bool {
+        self.queues.iter_mut().filter_map(|queue| queue.ring.as_mut()).any(|ring| ring.has_news(memory))
+    }
+
     /// Does all there is to do: the driver, if `kicked`, or the link's other side has notified.
     ///
     /// What a driver kicks is often followed by more. So something of a lazy queue then waits, until the next run: see

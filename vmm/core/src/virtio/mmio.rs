@@ -166,9 +166,11 @@ pub struct Slots {
     chain: Chain,
 }
 
-/// What a write did, other than nothing.
+/// What came of a write.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Written {
+    /// There was nothing to do, and nothing has changed.
+    Nothing,
     /// It is done.
     Done,
     /// It is not done until the vCPU is released.
@@ -247,7 +249,8 @@ impl Slots {
         readable.then(|| self.page.word(index, offset).into())
     }
 
-    /// A store of `value` by `vcpu` at `offset` bytes behind the first slot. `None` if the store has no meaning there, or not now. [`Self::settle`] is to be asked afterwards.
+    /// A store of `value` by `vcpu` at `offset` bytes behind the first slot. `None` if the store has no meaning there, or not
+    /// now. [`Self::settle`] is to be asked afterwards, unless it did nothing.
     pub fn write(
         &mut self,
         memory: &mut impl GuestMemory,
@@ -263,6 +266,9 @@ impl Slots {
         }
         if offset == Register::QueueNotify as u64 {
             // Which queue does not matter: a run looks at all.
+            if !slot.function.has_news(memory) {
+                return Some(Written::Nothing);
+            }
             slot.run(memory, &mut self.chain, true);
             self.kicked |= 1 << index;
             return Some(Written::Done);

@@ -8,8 +8,8 @@
 //! registers onto that.
 //!
 //! Each run of a device does all there is to do in both directions, between its queues and the link to its driver domain,
-//! and shows the guest the results at once. A run takes at most [`RUN_LIMIT`] chains; what is then left waits for the next
-//! exit.
+//! and shows the guest the results at once. A run takes at most [`RUN_LIMIT`] chains; what is then left has one more run at the
+//! end of each exit.
 
 pub mod blk;
 pub mod chain;

@@ -190,7 +190,14 @@ impl Ring {
         Ok(true)
     }
 
+    /// Whether the driver has made chains available that were not seen before; or broke a rule, of which [`Ring::take`] tells.
+    pub fn has_news(&mut self, memory: &impl GuestMemory) -> bool {
+        let before = self.available;
+        self.look(memory).is_err() || self.available != before
+    }
+
     /// Whether there is an available chain.
+    #[inline]
     fn look(&mut self, memory: &impl GuestMemory) -> Result<bool, RingError> {
         let index = memory.load_u16(self.areas.driver + 2).map_err(|OutOfRange| RingError::AreaOutOfRange)?;
         // What the index covers is read after it.
