@@ -78,11 +78,12 @@ pub enum Command {
     },
 }
 
-/// The device works on as many requests as it can, or the request has too many segments.
+/// The device works on as many requests as it can, or it cannot work on these segments: there are too many, or a place is
+/// missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NoRoom;
+pub struct Unfit;
 
-impl From<TooLong> for NoRoom {
+impl From<TooLong> for Unfit {
     fn from(_: TooLong) -> Self {
         Self
     }
@@ -284,9 +285,13 @@ impl<'a, R: Registers> Disk<'a, R> {
     /// slot. [`Self::publish`] shows it to the device.
     ///
     /// # Errors
-    /// [`NoRoom`].
-    pub fn submit(&mut self, command: Command, segments: impl Iterator<Item = Segment>) -> Result<usize, NoRoom> {
-        let mut chain = self.queue.begin().ok_or(NoRoom)?;
+    /// [`Unfit`], also if a segment is `None`: the device then gets none of them.
+    pub fn submit(
+        &mut self,
+        command: Command,
+        segments: impl Iterator<Item = Option<Segment>>,
+    ) -> Result<usize, Unfit> {
+        let mut chain = self.queue.begin().ok_or(Unfit)?;
         let slot = chain.id();
         let (kind, sector) = match command {
             Command::Read(sector) => (IN, sector),
@@ -306,13 +311,14 @@ impl<'a, R: Registers> Disk<'a, R> {
         match command {
             Command::Read(_) => {
                 for segment in segments {
+                    let segment = segment.ok_or(Unfit)?;
                     chain.write(segment)?;
                     expected += segment.len;
                 }
             }
             Command::Write(_) => {
                 for segment in segments {
-                    chain.read(segment)?;
+                    chain.read(segment.ok_or(Unfit)?)?;
                 }
             }
             Command::Flush => {}
@@ -408,7 +414,7 @@ impl<R: Registers> Sectors for Disk<'_, R> {
     fn read(&mut self, sector: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         let len = buffer.len().min(BUFFER) as u32;
         let segment = Segment { paddr: self.buffer_paddr, len };
-        self.submit(Command::Read(sector), [segment].into_iter()).map_err(|_| ReadError::Failed)?;
+        self.submit(Command::Read(sector), [Some(segment)].into_iter()).map_err(|_| ReadError::Failed)?;
         self.publish();
         for _ in 0..PATIENCE {
             match self.complete() {

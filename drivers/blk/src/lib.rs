@@ -18,6 +18,6 @@ mod disk;
 mod partition;
 mod server;
 
-pub use disk::{Command, Disk, NoRoom, Notes, OpenError, ReadError};
+pub use disk::{Command, Disk, Notes, OpenError, ReadError, Unfit};
 pub use partition::{Extent, PartError, Sectors, find};
 pub use server::{Pass, Requests, Server};

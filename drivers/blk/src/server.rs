@@ -246,14 +246,14 @@ impl<'a, R: Registers> Server<'a, R> {
             let command = if *is_dead { Err(Refusal::Failed) } else { command(disk, client, &request) };
             let (ram, data) = (client.ram, request.segments.iter());
             let status = match command
-                .map(|command| disk.submit(command, data.filter_map(|data| ram.segment(data.offset, data.len))))
+                .map(|command| disk.submit(command, data.map(|data| ram.segment(data.offset, data.len))))
             {
                 Ok(Ok(slot)) => {
                     pending[slot] = Some(Pending { id, client: index as u8 });
                     client.under_way += 1;
                     continue;
                 }
-                // The shares together are not more than the slots.
+                // For its segments: the shares together are not more than the slots.
                 Ok(Err(_)) | Err(Refusal::Failed) => Status::Failed,
                 Err(Refusal::Unsupported) => Status::Unsupported,
                 Err(Refusal::Done) => Status::Done,
@@ -292,8 +292,8 @@ fn command<R: Registers>(disk: &Disk<'_, R>, client: &Client<'_>, request: &Requ
     match request.operation {
         Operation::Flush if disk.properties.flush => Ok(Command::Flush),
         Operation::Flush => Err(Refusal::Done),
-        Operation::Read => Ok(Command::Read(resolve(data_sectors(client.ram, request.segments)?)?)),
-        Operation::Write => Ok(Command::Write(resolve(data_sectors(client.ram, request.segments)?)?)),
+        Operation::Read => Ok(Command::Read(resolve(data_sectors(request.segments)?)?)),
+        Operation::Write => Ok(Command::Write(resolve(data_sectors(request.segments)?)?)),
         Operation::Discard { sectors: count } => {
             Ok(Command::Discard { sector: range(count, disk.properties.discard.0)?, count })
         }
@@ -304,10 +304,8 @@ fn command<R: Registers>(disk: &Disk<'_, R>, client: &Client<'_>, request: &Requ
     }
 }
 
-/// How many sectors the data take, which must all be in the client's RAM.
-fn data_sectors(ram: Window, segments: &[Segment]) -> Result<u64, Refusal> {
-    let add =
-        |len: u64, segment: &Segment| ram.segment(segment.offset, segment.len).map(|found| len + u64::from(found.len));
-    let len = segments.iter().try_fold(0, add).ok_or(Refusal::Failed)?;
+/// How many sectors the data take. Whether they are in the client's RAM is seen when the device is given their places.
+fn data_sectors(segments: &[Segment]) -> Result<u64, Refusal> {
+    let len = segments.iter().map(|segment| u64::from(segment.len)).sum::<u64>();
     if len == 0 || !len.is_multiple_of(SECTOR.into()) { Err(Refusal::Failed) } else { Ok(len / u64::from(SECTOR)) }
 }

@@ -52,8 +52,8 @@ impl Window {
     #[must_use]
     pub fn segment(self, offset: u64, len: u32) -> Option<Segment> {
         let end = offset.checked_add(len.into())?;
-        let paddr = self.paddr.checked_add(offset)?;
-        (len > 0 && end <= self.size).then_some(Segment { paddr, len })
+        // Its end has an address, as `new` has checked.
+        (len > 0 && end <= self.size).then(|| Segment { paddr: self.paddr + offset, len })
     }
 }
 
