@@ -9,6 +9,7 @@
 
 use crate::dma::{Dma, NoMemory};
 use core::fmt;
+use core::slice;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, fence};
 
@@ -117,8 +118,8 @@ impl<const N: usize> Default for Ledger<N> {
 /// [`Features::INDIRECT_DESC`](crate::Features::INDIRECT_DESC).
 pub struct Queue<'a, const N: usize, const S: usize> {
     descriptors: &'a [Descriptor; N],
-    /// Indirect tables, one after the other; none if a chain is a single segment.
-    tables: &'a [Descriptor],
+    /// Indirect tables; none if a chain is a single segment.
+    tables: &'a [[Descriptor; S]],
     tables_paddr: u64,
     available_index: &'a AtomicU16,
     available: &'a [AtomicU16; N],
@@ -148,7 +149,7 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
         assert!(S > 0 && S <= 1 << 15);
         N as u16
     };
-    const TABLE: usize = if S == 1 { 0 } else { S };
+    const TABLES: usize = if S == 1 { 0 } else { N };
 
     /// A queue in `dma`; [`Device::start`](crate::Device::start) hands it to the device.
     ///
@@ -161,7 +162,7 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
         let (device, device_paddr) = dma.take::<AtomicU16>(2, LINE)?;
         let (used, _) = dma.take::<[AtomicU32; 2]>(N, 4)?;
         let (events, _) = dma.take::<AtomicU16>(1, 2)?;
-        let (tables, tables_paddr) = dma.take::<Descriptor>(N * Self::TABLE, LINE)?;
+        let (tables, tables_paddr) = dma.take::<[Descriptor; S]>(Self::TABLES, LINE)?;
         let ([_, available_index, available @ .., used_event], [used_flags, used_index], [available_event]) =
             (driver, device, events)
         else {
@@ -199,7 +200,7 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
         }
         for (id, descriptor) in (0..).zip(self.descriptors) {
             // Of a direct chain, the address is written with its segment.
-            descriptor[0].store(self.tables_paddr + id * (Self::TABLE * size_of::<Descriptor>()) as u64, Relaxed);
+            descriptor[0].store(self.tables_paddr + id * size_of::<[Descriptor; S]>() as u64, Relaxed);
         }
         for (id, entry) in (0..Self::SIZE).zip(&mut self.ledger.stack) {
             *entry = id;
@@ -218,7 +219,11 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
     /// Begins a chain, if one is free.
     pub fn begin(&mut self) -> Option<Chain<'_, 'a, N, S>> {
         let id = *self.ledger.stack.get(self.free.checked_sub(1)?)?;
-        Some(Chain { queue: self, id, len: 0, writable: 0, last: [0; 2] })
+        let table = match self.tables.get(usize::from(id)) {
+            Some(table) => table,
+            None => slice::from_ref(self.descriptors.get(usize::from(id))?),
+        };
+        Some(Chain { queue: self, table, id, len: 0, writable: 0, last: [0; 2] })
     }
 
     /// Shows the device the chains that were submitted since the last call. Whether it is to be notified
@@ -299,6 +304,8 @@ impl<'a, const N: usize, const S: usize> Queue<'a, N, S> {
 /// A chain in the making: first what the device reads, then what it writes. Dropped, it is as if it had never begun.
 pub struct Chain<'q, 'a, const N: usize, const S: usize> {
     queue: &'q mut Queue<'a, N, S>,
+    /// Its descriptors: the indirect table, or the one entry.
+    table: &'a [Descriptor],
     id: u16,
     len: usize,
     writable: u32,
@@ -345,9 +352,7 @@ impl<const N: usize, const S: usize> Chain<'_, '_, N, S> {
 
     /// Writes the last segment to its descriptor.
     fn store(&self, more: u64) {
-        let index = self.len - 1;
-        let [address, rest] =
-            if S == 1 { &self.queue.descriptors[self.id()] } else { &self.queue.tables[self.id() * S + index] };
+        let [address, rest] = &self.table[self.len - 1];
         address.store(self.last[0], Relaxed);
         rest.store(self.last[1] | more, Relaxed);
     }
