@@ -73,12 +73,13 @@ test: lint host-test ## check formatting, lint, run the host's tests, and boot t
 	    done; \
 	done
 
-BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits exits-beside idle) $(OUT)/bench-io/$(IMAGE)
+BENCHES := $(patsubst %,$(OUT)/tests/%/$(IMAGE),bench exits exits-beside idle) $(patsubst %,$(OUT)/%/$(IMAGE),bench-io bench-pair)
 bench: $(BENCHES) $(HARNESS) ## measure times, instructions and sizes, and compare them with their limits
 	@$(HARNESS) bench --qemu $(QEMU) --board $(BOARD) --config $(CONFIG) --programs $(OUT) --counter $(COUNTER) \
 	    --image $(OUT)/tests/bench/$(IMAGE) --exits-image $(OUT)/tests/exits/$(IMAGE) \
 	    --beside-image $(OUT)/tests/exits-beside/$(IMAGE) --idle-image $(OUT)/tests/idle/$(IMAGE) \
-	    --io-image $(OUT)/bench-io/$(IMAGE) --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio
+	    --io-image $(OUT)/bench-io/$(IMAGE) --pair-image $(OUT)/bench-pair/$(IMAGE) \
+	    --kernel build/guests/linux/Image --initramfs build/guests/bench/initramfs.cpio
 
 list: ## list the values of SYSTEM that there are
 	@for file in system.xml systems/*.xml; do \
@@ -182,9 +183,12 @@ build/tests/probe-smp-%.xml: ci/systems/probe-smp.xml
 
 $(foreach test,$(TESTS),$(eval $(call image,$(OUT)/tests/$(notdir $(test:.xml=)),$(test))))
 $(eval $(call image,$(OUT)/bench-io,build/guests/bench/system.xml))
+$(eval $(call image,$(OUT)/bench-pair,build/guests/bench/two-linux.xml))
 
-# The system that `make run` boots, with programs that measure it.
+# The system that `make run` boots, and the one with two guests, with programs that measure them.
 build/guests/bench/system.xml: system.xml
+build/guests/bench/two-linux.xml: systems/two-linux.xml
+build/guests/bench/system.xml build/guests/bench/two-linux.xml:
 	@mkdir -p $(@D)
 	@sed 's,guests/linux/initramfs,guests/bench/initramfs,' $< >$@
 

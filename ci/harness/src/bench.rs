@@ -34,6 +34,8 @@ pub struct Setup {
     pub image: Option<PathBuf>,
     /// The image of `system.xml` with the programs of `guests/bench`; none without an SDK.
     pub io_image: Option<PathBuf>,
+    /// The image of `systems/two-linux.xml` with the programs of `guests/bench`; there is one if there is `io_image`.
+    pub pair_image: Option<PathBuf>,
     /// The image of `ci/systems/exits.xml`; none without an SDK.
     pub exits_image: Option<PathBuf>,
     /// The image of `ci/systems/exits-beside.xml`; none without an SDK.

@@ -91,8 +91,11 @@ enum Action {
         #[arg(long)]
         image: Option<PathBuf>,
         /// The image of system.xml with the programs of guests/bench; without it input and output are not measured.
-        #[arg(long)]
+        #[arg(long, requires = "pair_image")]
         io_image: Option<PathBuf>,
+        /// The image of systems/two-linux.xml with the programs of guests/bench.
+        #[arg(long)]
+        pair_image: Option<PathBuf>,
         /// The image of ci/systems/exits.xml; without it exits are not measured.
         #[arg(long)]
         exits_image: Option<PathBuf>,
@@ -156,6 +159,7 @@ fn act(action: Action) -> Result<bool> {
             target,
             image,
             io_image,
+            pair_image,
             exits_image,
             beside_image,
             idle_image,
@@ -174,6 +178,7 @@ fn act(action: Action) -> Result<bool> {
                 config,
                 image,
                 io_image,
+                pair_image,
                 exits_image,
                 beside_image,
                 idle_image,

@@ -28,6 +28,9 @@ pub mod nr {
     pub const NANOSLEEP: usize = 101;
     pub const CLOCK_GETTIME: usize = 113;
     pub const SOCKET: usize = 198;
+    pub const BIND: usize = 200;
+    pub const LISTEN: usize = 201;
+    pub const ACCEPT: usize = 202;
     pub const CONNECT: usize = 203;
     pub const SHUTDOWN: usize = 210;
     pub const MMAP: usize = 222;

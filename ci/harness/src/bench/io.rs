@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! What input and output cost: `/io` (guests/bench) in a guest, and on QEMU without a hypervisor.
+//! What input and output cost: `/io` (guests/bench) in a guest, between two, and on QEMU without a hypervisor.
 
-use super::{Report, Setup, counts};
+use super::counts::{self, Counts};
+use super::{Report, Setup};
+use crate::boot_tests::focus;
 use crate::machine::Machine;
 use crate::peer::NETWORK_UP;
 use crate::qemu::{COUNTED, Console};
@@ -41,16 +43,16 @@ pub(super) struct Figure {
     pub name: &'static str,
     pub what: &'static str,
     unit: Unit,
-    libvmm: f64,
-    limit: f64,
+    libvmm: Option<f64>,
+    limit: Option<f64>,
 }
 
 const fn figure(name: &'static str, what: &'static str, unit: Unit, libvmm: f64, limit: f64) -> Figure {
-    Figure { name, what, unit, libvmm, limit }
+    Figure { name, what, unit, libvmm: Some(libvmm), limit: Some(limit) }
 }
 
 /// In the order of the marks of `/io`.
-pub(super) const FIGURES: [Figure; 13] = [
+pub(super) const FIGURES: [Figure; 14] = [
     figure("read-4k", "read 4 KiB, µs", Unit::Microseconds, 82.9, 62.0),
     figure("read-64k", "read 64 KiB, MB/s", Unit::Megabytes(65_536.0), 535.0, 950.0),
     figure("read-64k-scattered", "read 64 KiB to pages, MB/s", Unit::Megabytes(65_536.0), 203.0, 650.0),
@@ -64,6 +66,13 @@ pub(super) const FIGURES: [Figure; 13] = [
     figure("tcp-send", "TCP to host, MB/s", Unit::Megabytes(1.0), 53.9, 70.0),
     figure("tcp-receive", "TCP from host, MB/s", Unit::Megabytes(1.0), 112.4, 140.0),
     figure("console-write", "virtio console, kB/s", Unit::Thousands, 644.0, 1000.0),
+    Figure {
+        name: "tcp-guests",
+        what: "TCP guest to guest, MB/s",
+        unit: Unit::Megabytes(1.0),
+        libvmm: None,
+        limit: None,
+    },
 ];
 
 impl Figure {
@@ -78,7 +87,7 @@ impl Figure {
 
     /// Whether `value` is worse than the limit.
     fn exceeds(&self, value: f64) -> bool {
-        if self.unit == Unit::Microseconds { value > self.limit } else { value < self.limit }
+        self.limit.is_some_and(|limit| if self.unit == Unit::Microseconds { value > limit } else { value < limit })
     }
 }
 
@@ -90,26 +99,32 @@ pub(super) type Measured = HashMap<String, (f64, f64)>;
 
 /// Measures and reports. Figures without what they need are shown, but as invalid.
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
-    let Some(image) = &setup.io_image else { return Ok(()) };
+    let (Some(image), Some(pair)) = (&setup.io_image, &setup.pair_image) else { return Ok(()) };
     let disk = Disk::new()?;
     let core = Core::last()?;
     let mut invalid = disk.invalid.clone();
-    let mut measured = |name, command| -> Result<Measured> {
-        let (measured, refused) = run(setup, core, name, command)?;
+    let mut measured = |name, command, is_pair| -> Result<Measured> {
+        let (measured, refused) = run(setup, core, name, command, is_pair)?;
         invalid = invalid.take().or(refused);
         Ok(measured)
     };
     let mut bare = setup.qemu.bare_with_devices(&setup.kernel, &disk.path);
     bare.arg("-initrd").arg(&setup.initramfs).args(["-append", "console=ttyAMA0 quiet"]);
-    let bare = measured("bare-io", bare)?;
-    let ours = || setup.qemu.sel4(&setup.board, &setup.config, image, Some(&disk.path), Console::Plain);
-    let timed = measured("bench-io", ours()?)?;
-    // Once more, for the plugin has QEMU take longer.
-    let mut command = ours()?;
-    let counts = counts::load(setup, "split-io", &mut command)?;
-    let counted = measured("split-io", command)?;
+    let bare = measured("bare-io", bare, false)?;
+    let (mut timed, mut counted, mut counts) = (Measured::new(), Measured::new(), Counts::new());
+    for (image, names, is_pair) in
+        [(image, ["bench-io", "split-io"], false), (pair, ["bench-pair", "split-pair"], true)]
+    {
+        let ours = || setup.qemu.sel4(&setup.board, &setup.config, image, Some(&disk.path), Console::Plain);
+        timed.extend(measured(names[0], ours()?, is_pair)?);
+        // Once more, for the plugin has QEMU take longer.
+        let mut command = ours()?;
+        let file = counts::load(setup, names[1], &mut command)?;
+        counted.extend(measured(names[1], command, is_pair)?);
+        counts.extend(counts::read(&file)?);
+    }
     report.figures(&values(&bare), &values(&timed), invalid.as_deref());
-    report.split(&counts::read(&counts)?, &counted);
+    report.split(&counts, &counted);
     Ok(())
 }
 
@@ -121,35 +136,68 @@ fn values(measured: &Measured) -> Figures {
     FIGURES.iter().filter_map(value).collect()
 }
 
-/// Boots, runs `/io`, and returns what that measured, and why it is invalid if it is.
-fn run(setup: &Setup, core: Core, name: &str, mut command: Command) -> Result<(Measured, Option<String>)> {
+/// Boots, runs `/io` in the guest or between two, and returns what that measured, and why it is invalid if it is.
+fn run(
+    setup: &Setup,
+    core: Core,
+    name: &str,
+    mut command: Command,
+    is_pair: bool,
+) -> Result<(Measured, Option<String>)> {
     command.args(COUNTED);
     core.pin(&mut command);
     let log = setup.logs.join(format!("{}-{}-{name}.log", setup.board, setup.config));
     let mut machine = Machine::start(command, &log, &setup.stop)?;
     machine.expect("the shell's prompt", PROMPT, LIMIT)?;
     let mut invalid = core.raise(machine.id()).err().map(|error| format!("{error:#}"));
-    let (port, refused) = peer(core)?;
-    invalid = invalid.or(refused);
-    machine.send(NETWORK_UP)?;
     let mut measured = Measured::new();
-    for command in ["/io disk".to_owned(), format!("/io net {port}"), "/io console /dev/hvc0".to_owned()] {
-        machine.expect("the shell's prompt", PROMPT, LIMIT)?;
-        machine.send(&format!("{command}; echo status $?"))?;
-        loop {
-            let line =
-                machine.expect("a figure", r"^(?:io: ([a-z0-9-]+) ([0-9]+) ([0-9]+)|status ([0-9]+))$", LIMIT)?;
-            let [_, name, operations, nanoseconds, status] = &line[..] else { bail!("a figure: {line:?}") };
-            match status.as_str() {
-                "" => _ = measured.insert(name.clone(), (operations.parse()?, nanoseconds.parse()?)),
-                "0" => break,
-                status => bail!("`{command}` ends with status {status}"),
-            }
+    if is_pair {
+        between_two(&mut machine, &mut measured)?;
+    } else {
+        let (port, refused) = peer(core)?;
+        invalid = invalid.or(refused);
+        machine.send(NETWORK_UP)?;
+        for command in ["/io disk", &format!("/io net {port}"), "/io console /dev/hvc0"] {
+            machine.expect("the shell's prompt", PROMPT, LIMIT)?;
+            figures(&mut machine, command, &mut measured)?;
         }
     }
     machine.send("poweroff -f")?;
     machine.expect_exit(0, LIMIT)?;
     Ok((measured, invalid))
+}
+
+/// The second guest sends to the first, which is left at its prompt.
+fn between_two(machine: &mut Machine, measured: &mut Measured) -> Result<()> {
+    let [first, second] = ["^first# ", "^second# "];
+    focus(machine, 0)?;
+    machine.expect("the first guest's prompt", first, LIMIT)?;
+    machine.send(&format!("{NETWORK_UP}; /io receive"))?;
+    machine.expect("the first guest's socket", "^io: listening$", LIMIT)?;
+    focus(machine, 1)?;
+    machine.expect("the second guest's prompt", second, LIMIT)?;
+    machine.send("ip addr add 10.0.2.16/24 dev eth0; ip link set eth0 up")?;
+    machine.expect("the second guest's prompt", second, LIMIT)?;
+    figures(machine, "/io send", measured)?;
+    machine.send("poweroff -f")?;
+    machine.expect("the end of the second guest", "^-- second is off$", LIMIT)?;
+    focus(machine, 0)?;
+    machine.expect("the first guest's prompt", first, LIMIT)?;
+    Ok(())
+}
+
+/// Runs `command`, and adds the figures that it prints.
+fn figures(machine: &mut Machine, command: &str, measured: &mut Measured) -> Result<()> {
+    machine.send(&format!("{command}; echo status $?"))?;
+    loop {
+        let line = machine.expect("a figure", r"^(?:io: ([a-z0-9-]+) ([0-9]+) ([0-9]+)|status ([0-9]+))$", LIMIT)?;
+        let [_, name, operations, nanoseconds, status] = &line[..] else { bail!("a figure: {line:?}") };
+        match status.as_str() {
+            "" => _ = measured.insert(name.clone(), (operations.parse()?, nanoseconds.parse()?)),
+            "0" => return Ok(()),
+            status => bail!("`{command}` ends with status {status}"),
+        }
+    }
 }
 
 /// A host that receives from the first who connects to the port it returns, sends to the second, and is sent datagrams;
@@ -211,12 +259,13 @@ impl Report {
             let Figure { name, what, libvmm, limit, .. } = *figure;
             let [bare, ours] = [bare, ours].map(|figures| figures.get(name).copied());
             let show = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.1}"));
-            let (shown, mark) = (show(ours), if invalid.is_some() { " invalid" } else { "" });
-            self.line(format_args!("{what:<28}{:>8}{libvmm:>8}{shown:>8}{limit:>8}{mark}", show(bare)));
+            let [shown_bare, libvmm, shown, shown_limit] = [bare, libvmm, ours, limit].map(show);
+            let mark = if invalid.is_some() { " invalid" } else { "" };
+            self.line(format_args!("{what:<28}{shown_bare:>8}{libvmm:>8}{shown:>8}{shown_limit:>8}{mark}"));
             match ours {
                 None => self.exceeded.push(format!("{what}: no figure")),
                 Some(ours) if invalid.is_none() && figure.exceeds(ours) => {
-                    self.exceeded.push(format!("{what}: {ours:.1} is beyond the limit of {limit}"));
+                    self.exceeded.push(format!("{what}: {ours:.1} is beyond the limit of {shown_limit}"));
                 }
                 Some(_) => {}
             }
@@ -236,7 +285,7 @@ mod tests {
         let all = |factor: f64| -> Figures {
             let at = |figure: &Figure| {
                 let factor = if figure.unit == Unit::Microseconds { factor } else { 1.0 / factor };
-                (figure.name.to_owned(), figure.limit * factor)
+                (figure.name.to_owned(), figure.limit.unwrap_or(1.0) * factor)
             };
             FIGURES.iter().map(at).collect()
         };
@@ -246,7 +295,7 @@ mod tests {
             report.exceeded.len()
         };
         assert_eq!(exceeded(&all(1.0), None), 0);
-        assert_eq!(exceeded(&all(1.01), None), FIGURES.len());
+        assert_eq!(exceeded(&all(1.01), None), FIGURES.iter().filter(|figure| figure.limit.is_some()).count());
         assert_eq!(exceeded(&all(1.01), Some("slow")), 0);
         assert_eq!(exceeded(&Figures::new(), Some("slow")), FIGURES.len());
     }

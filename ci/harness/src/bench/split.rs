@@ -8,8 +8,12 @@ use super::counts::{Count, Counts};
 use super::io::{FIGURES, Measured};
 
 /// What `/io` counts as an operation is a byte in these; the split is that of so many.
-const PIECES: [(&str, f64, &str); 3] =
-    [("tcp-send", 1_048_576.0, "1 MiB"), ("tcp-receive", 1_048_576.0, "1 MiB"), ("console-write", 16.0, "16 B")];
+const PIECES: [(&str, f64, &str); 4] = [
+    ("tcp-send", 1_048_576.0, "1 MiB"),
+    ("tcp-receive", 1_048_576.0, "1 MiB"),
+    ("console-write", 16.0, "16 B"),
+    ("tcp-guests", 1_048_576.0, "1 MiB"),
+];
 
 impl Report {
     /// What an operation of each figure takes of whom. The numbers of `counts` are the figures' places in their list.

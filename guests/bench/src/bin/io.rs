@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! `io disk` and `io net PORT`: what input and output cost. A line for each figure: name, operations, nanoseconds.
+//! `io disk`, `io net PORT`, `io console PATH`, `io send`: what input and output cost. A line for each figure: name,
+//! operations, nanoseconds. `io receive` is the other end of `io send`, in another guest.
 //!
 //! Around what the nth figure measures stand `hint #64 + n` and `hint #127`, which do nothing: marks for QEMU's plugin
 //! (ci/counter), which tells where the instructions were executed.
@@ -44,6 +45,8 @@ extern "C" fn main(stack: *const *const c_char) -> ! {
         b"disk" => disk::measure(),
         b"net" => net::measure(number(argument(2))),
         b"console" => console::measure(argument(2)),
+        b"receive" => net::receive(),
+        b"send" => net::measure_send(),
         _ => Err(Errno(22)),
     });
     if let Err(Errno(number)) = done {
