@@ -370,13 +370,17 @@ fn use_disk(machine: &mut Machine, prompt: &str) -> Result<()> {
 
 /// A few megabytes each way.
 fn linux_net(setup: &Setup) -> Result<()> {
-    network(setup, "linux-net", 500_000, 600_000)
+    network(setup, "linux-net", 1)
 }
 
-/// The guest reaches a host over QEMU's network, and what goes over it either way arrives unchanged: the numbers to `to_guest`
-/// and to `to_host`.
-pub(crate) fn network(setup: &Setup, test: &str, to_guest: u32, to_host: u32) -> Result<()> {
-    let sent = numbers(to_guest);
+/// Time for a guest to send 330 MB through a pipe, at 1.5 MB/s on a busy host.
+const SENDING: Duration = Duration::from_secs(600);
+
+/// The guest reaches a host over QEMU's network, and what goes over it either way arrives unchanged: some megabytes, `times`
+/// times.
+pub(crate) fn network(setup: &Setup, test: &str, times: usize) -> Result<()> {
+    const TO_HOST: u32 = 600_000;
+    let sent = numbers(500_000).repeat(times);
     let host = Host::listen(sent.clone())?;
     let mut machine = setup.boot(test, None)?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
@@ -389,9 +393,18 @@ pub(crate) fn network(setup: &Setup, test: &str, to_guest: u32, to_host: u32) ->
     )?;
     let port = host.port;
     expect_sum(&mut machine, PROMPT, &format!("nc 10.0.2.2 {port} </dev/null | sha256sum"), &sent)?;
-    at_prompt(&mut machine, PROMPT, &format!("seq 1 {to_host} | nc 10.0.2.2 {port}; echo sent $?"), "^sent 0$")?;
+    // The guest would need longer to write the numbers than to send them.
+    let send = format!("for i in $(seq {times}); do cat /tmp/numbers; done | nc 10.0.2.2 {port}; echo sent $?");
+    at_prompt(&mut machine, PROMPT, &format!("seq 1 {TO_HOST} >/tmp/numbers; echo written $?"), "^written 0$")?;
+    machine.send(&send)?;
+    machine.expect("the end of sending", "^sent 0$", SENDING)?;
     let received = host.received()?;
-    ensure!(received == numbers(to_host), "the host received {} bytes, not what the guest sent", received.len());
+    ensure!(
+        received == numbers(TO_HOST).repeat(times),
+        "the host received {} bytes, not what the guest sent",
+        received.len()
+    );
+    machine.expect("the next prompt", PROMPT, ANSWER)?;
     machine.send("poweroff -f")?;
     Ok(machine.expect_exit(0, BOOT)?)
 }
