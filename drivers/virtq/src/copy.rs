@@ -5,6 +5,29 @@
 
 use core::sync::atomic::AtomicU64;
 
+/// Of [`copy_and_sum`]: eight words.
+#[cfg(target_arch = "aarch64")]
+macro_rules! line {
+    () => {
+        "ldp {a}, {b}, [{from}], #16
+        ldp {c}, {d}, [{from}], #16
+        ldp {e}, {f}, [{from}], #16
+        ldp {g}, {h}, [{from}], #16
+        stp {a}, {b}, [{to}], #16
+        stp {c}, {d}, [{to}], #16
+        stp {e}, {f}, [{to}], #16
+        stp {g}, {h}, [{to}], #16
+        adcs {sum}, {sum}, {a}
+        adcs {sum}, {sum}, {b}
+        adcs {sum}, {sum}, {c}
+        adcs {sum}, {sum}, {d}
+        adcs {sum}, {sum}, {e}
+        adcs {sum}, {sum}, {f}
+        adcs {sum}, {sum}, {g}
+        adcs {sum}, {sum}, {h}"
+    };
+}
+
 /// Copies the words of `from` to `to`, as far as both go, and returns their sum modulo 2^64 - 1.
 ///
 /// In assembly, since it is most of what a frame costs: the compiler neither pairs atomic accesses nor keeps the carry over
@@ -22,40 +45,8 @@ pub fn copy_and_sum(from: &[AtomicU64], to: &[AtomicU64]) -> u64 {
             "adds {sum}, xzr, xzr",
             "cbz {blocks}, 3f",
             "2:",
-            "ldp {a}, {b}, [{from}]",
-            "ldp {c}, {d}, [{from}, #16]",
-            "ldp {e}, {f}, [{from}, #32]",
-            "ldp {g}, {h}, [{from}, #48]",
-            "stp {a}, {b}, [{to}]",
-            "stp {c}, {d}, [{to}, #16]",
-            "stp {e}, {f}, [{to}, #32]",
-            "stp {g}, {h}, [{to}, #48]",
-            "adcs {sum}, {sum}, {a}",
-            "adcs {sum}, {sum}, {b}",
-            "adcs {sum}, {sum}, {c}",
-            "adcs {sum}, {sum}, {d}",
-            "adcs {sum}, {sum}, {e}",
-            "adcs {sum}, {sum}, {f}",
-            "adcs {sum}, {sum}, {g}",
-            "adcs {sum}, {sum}, {h}",
-            "ldp {a}, {b}, [{from}, #64]",
-            "ldp {c}, {d}, [{from}, #80]",
-            "ldp {e}, {f}, [{from}, #96]",
-            "ldp {g}, {h}, [{from}, #112]",
-            "stp {a}, {b}, [{to}, #64]",
-            "stp {c}, {d}, [{to}, #80]",
-            "stp {e}, {f}, [{to}, #96]",
-            "stp {g}, {h}, [{to}, #112]",
-            "adcs {sum}, {sum}, {a}",
-            "adcs {sum}, {sum}, {b}",
-            "adcs {sum}, {sum}, {c}",
-            "adcs {sum}, {sum}, {d}",
-            "adcs {sum}, {sum}, {e}",
-            "adcs {sum}, {sum}, {f}",
-            "adcs {sum}, {sum}, {g}",
-            "adcs {sum}, {sum}, {h}",
-            "add {from}, {from}, #128",
-            "add {to}, {to}, #128",
+            line!(),
+            line!(),
             "sub {blocks}, {blocks}, #1",
             "cbnz {blocks}, 2b",
             "3:",

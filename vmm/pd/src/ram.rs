@@ -147,6 +147,20 @@ impl GuestMemory for Ram {
     }
 }
 
+/// Of [`copy`]: 64 bytes.
+macro_rules! line {
+    () => {
+        "ldp {a}, {b}, [{from}], #16
+        ldp {c}, {d}, [{from}], #16
+        ldp {e}, {f}, [{from}], #16
+        ldp {g}, {h}, [{from}], #16
+        stp {a}, {b}, [{to}], #16
+        stp {c}, {d}, [{to}], #16
+        stp {e}, {f}, [{to}], #16
+        stp {g}, {h}, [{to}], #16"
+    };
+}
+
 /// Copies `len` bytes. In assembly, so that the compiler assumes nothing of memory that others write meanwhile.
 ///
 /// # Safety
@@ -159,35 +173,14 @@ unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
             "subs {len}, {len}, #128",
             "b.lo 3f",
             "2:",
-            "ldp {a}, {b}, [{from}], #16",
-            "ldp {c}, {d}, [{from}], #16",
-            "ldp {e}, {f}, [{from}], #16",
-            "ldp {g}, {h}, [{from}], #16",
-            "stp {a}, {b}, [{to}], #16",
-            "stp {c}, {d}, [{to}], #16",
-            "stp {e}, {f}, [{to}], #16",
-            "stp {g}, {h}, [{to}], #16",
-            "ldp {a}, {b}, [{from}], #16",
-            "ldp {c}, {d}, [{from}], #16",
-            "ldp {e}, {f}, [{from}], #16",
-            "ldp {g}, {h}, [{from}], #16",
-            "stp {a}, {b}, [{to}], #16",
-            "stp {c}, {d}, [{to}], #16",
-            "stp {e}, {f}, [{to}], #16",
-            "stp {g}, {h}, [{to}], #16",
+            line!(),
+            line!(),
             "subs {len}, {len}, #128",
             "b.hs 2b",
             // The low seven bits of the length are what they were.
             "3:",
             "tbz {len}, #6, 22f",
-            "ldp {a}, {b}, [{from}], #16",
-            "ldp {c}, {d}, [{from}], #16",
-            "ldp {e}, {f}, [{from}], #16",
-            "ldp {g}, {h}, [{from}], #16",
-            "stp {a}, {b}, [{to}], #16",
-            "stp {c}, {d}, [{to}], #16",
-            "stp {e}, {f}, [{to}], #16",
-            "stp {g}, {h}, [{to}], #16",
+            line!(),
             "22:",
             "tbz {len}, #5, 4f",
             "ldp {a}, {b}, [{from}], #16",
