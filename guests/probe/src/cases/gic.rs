@@ -62,15 +62,7 @@ fn ctlr(_: &Boot, line: &mut Line) -> fmt::Result {
 }
 
 fn enable_bits(_: &Boot, line: &mut Line) -> fmt::Result {
-    let (set, bit) = bit(ISENABLER, SPI);
-    let (clear, _) = crate::gic::bit(ICENABLER, SPI);
-    write32(set, bit);
-    write!(line, "set {:#x} {:#x}, ", read32(set), read32(clear))?;
-    // Zeros change nothing.
-    write32(clear, 0);
-    write!(line, "still {:#x}, ", read32(set))?;
-    write32(clear, bit);
-    write!(line, "cleared {:#x} {:#x}", read32(set), read32(clear))
+    set_and_clear(line, ISENABLER, ICENABLER)
 }
 
 /// Software-generated interrupts are always enabled here.
@@ -94,11 +86,12 @@ fn active_bits(_: &Boot, line: &mut Line) -> fmt::Result {
     set_and_clear(line, ISACTIVER, ICACTIVER)
 }
 
-/// The bit of an interrupt that is not enabled: set, with zeros cleared, cleared.
+/// The bit of an interrupt: set, with zeros cleared, cleared.
 fn set_and_clear(line: &mut Line, set: u64, clear: u64) -> fmt::Result {
     let ((set, bit), (clear, _)) = (bit(set, SPI), bit(clear, SPI));
     write32(set, bit);
     write!(line, "set {:#x} {:#x}, ", read32(set), read32(clear))?;
+    // Zeros change nothing.
     write32(clear, 0);
     write!(line, "still {:#x}, ", read32(set))?;
     write32(clear, bit);
