@@ -16,8 +16,8 @@
 //! - copied into the record's buffer. Such a frame is done with for the client when it is sent.
 //!
 //! The driver cannot read windows, so what other clients are to receive must be copied: frames to a group address or to
-//! one of [`Info::neighbours`]; and what it has to complete the checksum of. The driver drops a frame that it cannot read and has to. Copying is also cheaper for short
-//! frames, which then need no completion.
+//! one of [`Info::neighbours`], and what it has to complete the checksum of. The driver drops a frame that it cannot read and
+//! has to. Copying is also cheaper for short frames, which then need no completion.
 //!
 //! # Receiving
 //! The driver puts whole frames into buffers, [`FRAME_OFFSET`] bytes behind their start, so that the payload is aligned in

@@ -33,8 +33,7 @@ use ring::{Ring, RingError};
 pub const MAX_QUEUES: usize = 3;
 /// Size of a device's configuration space, in bytes.
 pub const CONFIG_SIZE: usize = 64;
-/// Most chains of a lazy queue that are kept back: with so many, Linux does not ask for an interrupt as long as it sends.
-const KEPT: u16 = 2;
+
 /// What of a queue can wait after a kick, which more of them will follow: until the guest rests, or a millisecond or two.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lazy {
@@ -43,6 +42,9 @@ pub enum Lazy {
     /// Interrupts, because the driver looks for its chains by itself, and notifications of the driver domain.
     Signals,
 }
+
+/// Most chains that wait so: with so many, Linux does not ask for an interrupt as long as it sends.
+const KEPT: u16 = 2;
 
 /// Most chains that are taken in one run of a device.
 pub const RUN_LIMIT: u16 = 2 * ring::MAX_SIZE;
