@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// What a guest's shell does to reach the host over QEMU's network.
 pub const NETWORK_UP: &str = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up";
@@ -105,6 +106,9 @@ fn tool(name: &str) -> Command {
     command
 }
 
+/// How long what a guest has sent may be under way: it is in buffers of the guest and of QEMU.
+const UNDER_WAY: Duration = Duration::from_secs(60);
+
 /// A host that sends to the first who connects, and receives from the second.
 #[derive(Debug)]
 pub struct Host {
@@ -127,9 +131,13 @@ impl Host {
         Ok(Self { port, served })
     }
 
-    /// What the second one sent; asked once he has closed the connection.
+    /// What the second one sent; asked once he has closed the connection. Some of it may still be under way then.
     pub fn received(self) -> Result<Vec<u8>> {
-        ensure!(self.served.is_finished(), "the guest did not connect twice");
+        let closed = Instant::now();
+        while !self.served.is_finished() {
+            ensure!(closed.elapsed() < UNDER_WAY, "the guest did not connect twice");
+            thread::sleep(Duration::from_millis(10));
+        }
         Ok(self.served.join().ok().context("the host's thread")??)
     }
 }
