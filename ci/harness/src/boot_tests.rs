@@ -7,7 +7,7 @@ use crate::driver_tests::{bad_driver, driver_faults};
 use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
-use crate::peer::{Disk, Host, NETWORK_UP, numbers, sha256};
+use crate::peer::{Disk, Host, network_up, numbers, sha256};
 use crate::probe::{self, Deviations};
 use crate::qemu::{Console, Qemu};
 use crate::system_tests::{four_linux, linux_bare_metal, two_linux};
@@ -384,7 +384,7 @@ pub(crate) fn network(setup: &Setup, test: &str, times: usize) -> Result<()> {
     let host = Host::listen(sent.clone())?;
     let mut machine = setup.boot(test, None)?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
-    at_prompt(&mut machine, PROMPT, &format!("{NETWORK_UP}; echo up $?"), "^up 0$")?;
+    at_prompt(&mut machine, PROMPT, &format!("{}; echo up $?", network_up(15)), "^up 0$")?;
     at_prompt(
         &mut machine,
         PROMPT,
@@ -525,7 +525,7 @@ fn two_guests(setup: &Setup) -> Result<()> {
         let platform = "cut -c 34 /sys/bus/virtio/devices/virtio0/features";
         at_prompt(&mut machine, prompt, platform, &format!("^{n}$"))?;
         use_disk(&mut machine, prompt)?;
-        let interface = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
+        let interface = format!("{}; echo up $?", network_up(20 + n));
         at_prompt(&mut machine, prompt, &interface, "^up 0$")?;
     }
     let received = "^3 packets transmitted, 3 packets received, 0% packet loss$";

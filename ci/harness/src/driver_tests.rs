@@ -4,7 +4,7 @@
 //! The boot tests of drivers that fault, or misbehave.
 
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum, focus};
-use crate::peer::{Disk, Host, NETWORK_UP, numbers, sha256};
+use crate::peer::{Disk, Host, network_up, numbers, sha256};
 use anyhow::{Result, ensure};
 
 /// How many drivers are in the supervisor of `system.xml`.
@@ -24,7 +24,7 @@ pub fn driver_faults(setup: &Setup) -> Result<()> {
     let mut machine = setup.start("driver-faults", setup.command(None, Some(&disk))?)?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
     at_prompt(&mut machine, PROMPT, "mount -t ext4 /dev/vda /mnt; echo mount $?", "^mount 0$")?;
-    at_prompt(&mut machine, PROMPT, &format!("{NETWORK_UP}; echo up $?"), "^up 0$")?;
+    at_prompt(&mut machine, PROMPT, &format!("{}; echo up $?", network_up(15)), "^up 0$")?;
     machine.send(&format!("nc 10.0.2.2 {} </dev/null | sha256sum >/tmp/net &", host.port))?;
     machine.expect("the shell's prompt", PROMPT, ANSWER)?;
     machine.send(&format!(

@@ -5,7 +5,7 @@
 
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
 use crate::machine::Machine;
-use crate::peer::{Disk, Host, NETWORK_UP, numbers, sha256};
+use crate::peer::{Disk, Host, network_up, numbers, sha256};
 use crate::qemu::COUNTED;
 use anyhow::{Context, Result, ensure};
 use std::thread;
@@ -76,7 +76,7 @@ fn pause(setup: &Setup, test: &str, count: u32) -> Result<()> {
     let host = Host::listen(sent)?;
     let mut machine = setup.boot_with(test, None, Some(&disk))?;
     machine.expect("the shell's prompt", PROMPT, BOOT)?;
-    for command in ["mount -t ext4 /dev/vda /mnt; echo ready $?", &format!("{NETWORK_UP}; echo ready $?")] {
+    for command in ["mount -t ext4 /dev/vda /mnt; echo ready $?", &format!("{}; echo ready $?", network_up(15))] {
         at_prompt(&mut machine, PROMPT, command, "^ready 0$")?;
     }
     let port = host.port;

@@ -5,7 +5,7 @@
 
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, focus, network};
 use crate::machine::Machine;
-use crate::peer::{Disk, numbers, sha256};
+use crate::peer::{Disk, network_up, numbers, sha256};
 use anyhow::{Result, bail, ensure};
 use std::time::{Duration, Instant};
 
@@ -175,7 +175,7 @@ fn beside_hostile(setup: &Setup, test: &str, seconds: u32, compared: fn([u32; 2]
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, BOOT)?;
         at_prompt(&mut machine, prompt, GET_RATE, "^rate 0$")?;
-        let network = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
+        let network = format!("{}; echo up $?", network_up(20 + n));
         at_prompt(&mut machine, prompt, &network, "^up 0$")?;
     }
     in_both(&mut machine, |n| format!("sh /tmp/rate load 10.0.2.2{} >/tmp/load &", 1 - n))?;

@@ -13,8 +13,10 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// What a guest's shell does to reach the host over QEMU's network.
-pub const NETWORK_UP: &str = "ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up";
+/// What a guest's shell does to reach the host over QEMU's network, as 10.0.2.`host`.
+pub fn network_up(host: usize) -> String {
+    format!("ip addr add 10.0.2.{host}/24 dev eth0; ip link set eth0 up")
+}
 
 /// Alignment of partitions.
 const MIB: u64 = 1 << 20;

@@ -5,7 +5,7 @@
 
 use crate::boot_tests::{ANSWER, BOOT, Setup, at_prompt, expect_sum, focus};
 use crate::machine::Machine;
-use crate::peer::{Disk, numbers};
+use crate::peer::{Disk, network_up, numbers};
 use anyhow::Result;
 
 /// The operator turns the second guest off and on again; the machine then outlives the first one.
@@ -45,7 +45,7 @@ fn use_guests(mut machine: Machine, names: &[&str]) -> Result<()> {
     for (n, prompt) in prompts.iter().enumerate() {
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, BOOT)?;
-        let interface = format!("ip addr add 10.0.2.2{n}/24 dev eth0; ip link set eth0 up; echo up $?");
+        let interface = format!("{}; echo up $?", network_up(20 + n));
         at_prompt(&mut machine, prompt, &interface, "^up 0$")?;
     }
     let received = "^3 packets transmitted, 3 packets received, 0% packet loss$";

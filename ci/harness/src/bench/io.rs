@@ -7,7 +7,7 @@ use super::counts::{self, Counts};
 use super::{Report, Setup};
 use crate::boot_tests::focus;
 use crate::machine::Machine;
-use crate::peer::NETWORK_UP;
+use crate::peer::network_up;
 use crate::qemu::{COUNTED, Console};
 use crate::realtime::Core;
 use anyhow::{Context, Result, bail};
@@ -156,7 +156,7 @@ fn run(
     } else {
         let (port, refused) = peer(core)?;
         invalid = invalid.or(refused);
-        machine.send(NETWORK_UP)?;
+        machine.send(&network_up(15))?;
         for command in ["/io disk", &format!("/io net {port}"), "/io console /dev/hvc0"] {
             machine.expect("the shell's prompt", PROMPT, LIMIT)?;
             figures(&mut machine, command, &mut measured)?;
@@ -172,11 +172,11 @@ fn between_two(machine: &mut Machine, measured: &mut Measured) -> Result<()> {
     let [first, second] = ["^first# ", "^second# "];
     focus(machine, 0)?;
     machine.expect("the first guest's prompt", first, LIMIT)?;
-    machine.send(&format!("{NETWORK_UP}; /io receive"))?;
+    machine.send(&format!("{}; /io receive", network_up(15)))?;
     machine.expect("the first guest's socket", "^io: listening$", LIMIT)?;
     focus(machine, 1)?;
     machine.expect("the second guest's prompt", second, LIMIT)?;
-    machine.send("ip addr add 10.0.2.16/24 dev eth0; ip link set eth0 up")?;
+    machine.send(&network_up(16))?;
     machine.expect("the second guest's prompt", second, LIMIT)?;
     figures(machine, "/io send", measured)?;
     machine.send("poweroff -f")?;
