@@ -4,15 +4,21 @@
 //! QEMU's command lines.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
 /// A QEMU executable.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     /// Its name or path.
     pub program: String,
+    /// The plugin for a host with fewer cores than the board (`ci/yielding`).
+    pub yielding: PathBuf,
 }
+
+/// The cores of a board with a kernel for several.
+const CORES: usize = 4;
 
 /// Where the console goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +57,10 @@ impl Qemu {
         let mut command = self.command(console);
         command.args(["-machine", "virt,virtualization=on", "-cpu", "cortex-a53", "-m", "size=2G"]);
         if config.starts_with("smp-") {
-            command.args(["-smp", "4"]);
+            command.args(["-smp", &CORES.to_string()]);
+            if thread::available_parallelism().is_ok_and(|host| host.get() < CORES) {
+                command.arg("-plugin").arg(&self.yielding);
+            }
         }
         let loader = format!("loader,file={},addr=0x70000000,cpu-num=0", image.display());
         command.args(["-device", &loader]);
