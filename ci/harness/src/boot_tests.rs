@@ -4,7 +4,7 @@
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
 use crate::driver_tests::{bad_driver, driver_faults};
-use crate::life_tests::{crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
+use crate::life_tests::{cores_life, crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
 use crate::peer::{Disk, Host, network_up, numbers, sha256};
@@ -84,7 +84,7 @@ const TESTS: &[Test] = &[
 ];
 
 /// Those of the configurations `smp-…`, whose kernel is for several cores.
-const CORES: &[Test] = &[Test { name: "linux-cores", run: linux_cores }];
+const CORES: &[Test] = &[Test { name: "linux-cores", run: linux_cores }, Test { name: "cores-life", run: cores_life }];
 
 /// Those that take long.
 const SOAK: &[Test] = &[

@@ -136,3 +136,26 @@ pub fn crash(setup: &Setup) -> Result<()> {
     }
     Ok(())
 }
+
+/// A guest whose CPUs are on four cores, all under load, is paused and resumed, restarted, and paused and resumed.
+pub fn cores_life(setup: &Setup) -> Result<()> {
+    let mut machine = setup.boot("cores-life", Some("linux-cores"))?;
+    for last in [false, true] {
+        machine.expect("the shell's prompt", PROMPT, BOOT)?;
+        at_prompt(&mut machine, PROMPT, "cat /sys/devices/system/cpu/online", "^0-3$")?;
+        machine.send("for i in 1 2 3 4; do while :; do :; done & done")?;
+        machine.expect("the prompt again", PROMPT, ANSWER)?;
+        for _ in 0..3 {
+            machine.send_bytes(b"\x1dp")?;
+            machine.expect("the guest's state", "^-- linux is paused$", BOOT)?;
+            thread::sleep(RESTS);
+            machine.send_bytes(b"\x1dr")?;
+            machine.expect("the guest's state", "^-- linux runs$", BOOT)?;
+            // Each CPU does something, and is interrupted for it.
+            let each = "for cpu in 0 1 2 3; do taskset -p -c $cpu $$ >/dev/null && n=$((n+1)); done; echo ran $n; n=0";
+            at_prompt(&mut machine, PROMPT, each, "^ran 4$")?;
+        }
+        machine.send(if last { "poweroff -f" } else { "reboot -f" })?;
+    }
+    Ok(machine.expect_exit(0, BOOT)?)
+}
