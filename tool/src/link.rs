@@ -38,7 +38,10 @@ impl<'a> Checker<'a> {
                     config.net[device.index] = own;
                     config.net_drivers[device.index] = self.name(driver.domain.at, &driver.domain.name);
                 }
-                (Class::Rng, _) => config.rng = own,
+                (Class::Rng, _) => {
+                    config.rng = own;
+                    config.rng_driver = self.name(driver.domain.at, &driver.domain.name);
+                }
                 // No device of a guest.
                 (Class::Power | Class::Timer | Class::Supervisor, _) => {}
             }

@@ -371,6 +371,7 @@ fn empty() -> config::Vmm {
         net: [Link::NONE; MAX_INTERFACES],
         net_drivers: FromZeros::new_zeroed(),
         rng: Link::NONE,
+        rng_driver: FromZeros::new_zeroed(),
         console: Console::NONE,
         power: Channel::NONE,
         timer: Channel::NONE,

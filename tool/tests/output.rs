@@ -130,6 +130,7 @@ fn a_vmm_is_told_its_virtio_devices() {
     assert_eq!(a.blk, [link(0x6000_0000, 0x1000, 1), link(0x6100_0000, 0x2000, 1)]);
     assert_eq!(a.blk_drivers.map(|name| name.as_str().to_owned()), ["blk", "blk"]);
     assert_eq!(a.net_drivers.map(|name| name.as_str().to_owned()), ["net", "net"]);
+    assert_eq!(a.rng_driver.as_str(), "rng");
     assert_eq!(a.net, [link(0x6200_0000, 0x1_0000, 5), link(0x6300_0000, 0x1_0000, 5)]);
     assert_eq!((a.rng, a.serial), (link(0x6400_0000, 0x1000, 9), Link::NONE));
     assert_eq!((a.console.link, a.console.size), (link(0x6500_0000, 0x2000, 13), Size { columns: 132, rows: 43 }));

@@ -3,7 +3,7 @@
 
 //! The boot tests, as a table. Each boots one image and says what must be seen.
 
-use crate::driver_tests::{bad_driver, driver_faults};
+use crate::driver_tests::{bad_driver, driver_faults, starved_rng};
 use crate::life_tests::{cores_life, crash, linux_pause, linux_reboot, soak_pause, soak_reboot};
 use crate::load_tests::{hostile, load_disk, load_two_guests, soak_disk, soak_hostile, soak_net, soak_two_guests};
 use crate::machine::{Machine, Stop};
@@ -64,6 +64,7 @@ const TESTS: &[Test] = &[
     Test { name: "linux-disk-faults", run: linux_disk_faults },
     Test { name: "linux-net", run: linux_net },
     Test { name: "linux-rng", run: linux_rng },
+    Test { name: "starved-rng", run: starved_rng },
     Test { name: "linux-console", run: linux_console },
     Test { name: "linux-reboot", run: linux_reboot },
     Test { name: "linux-pause", run: linux_pause },

@@ -62,6 +62,22 @@ pub fn driver_faults(setup: &Setup) -> Result<()> {
     disk.expect_file(None, "written", &numbers(WRITTEN))
 }
 
+/// A source of entropy that gives sixteen bytes in ten minutes is told of, while the guest runs on.
+pub fn starved_rng(setup: &Setup) -> Result<()> {
+    let mut command = setup.command(None, None)?;
+    for slow in ["max-bytes=16", "period=600000"] {
+        command.arg("-global").arg(format!("virtio-rng-device.{slow}"));
+    }
+    let mut machine = setup.start("starved-rng", command)?;
+    let overdue = r"^linux\| rng0: driver `rng` owes an answer for a second or more; what waits for it stands still$";
+    machine.expect("the VMM's message", overdue, BOOT)?;
+    // Where the prompt came before, it is shown again after the message.
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    at_prompt(&mut machine, PROMPT, "echo alive $((6 * 7))", "^alive 42$")?;
+    machine.send("poweroff -f")?;
+    Ok(machine.expect_exit(0, BOOT)?)
+}
+
 /// A driver of disks (`ci/bad-blk`) fails requests of three guests, answers twice, answers what was never asked, and does not
 /// answer. A guest gets an error, or what waits for the disk stands still; it runs on, and so do the others.
 pub fn bad_driver(setup: &Setup) -> Result<()> {

@@ -45,7 +45,7 @@ pub const MAX_BOOTARGS: usize = 1024;
 pub const MAX_NAME: usize = 32;
 
 /// Layout version of all records.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 const MAGIC: u32 = u32::from_le_bytes(*b"vmmc");
 
 /// Which record a configuration file holds.
@@ -285,6 +285,8 @@ pub struct Vmm {
     pub net_drivers: [Text<MAX_NAME>; MAX_INTERFACES],
     /// The guest's source of entropy, served by its driver; or none.
     pub rng: Link,
+    /// The name of this driver.
+    pub rng_driver: Text<MAX_NAME>,
     /// The guest's virtio console, served by the serial PD; or none.
     pub console: Console,
     /// The power PD, told when the guest is off; or none.

@@ -24,8 +24,8 @@ use crate::life::{End, Lifecycle};
 use crate::map::{self, Range};
 use crate::memory::{GuestMemory, OutOfRange};
 use crate::psci::{self, Call, Start};
-use crate::virtio::Counts;
 use crate::virtio::mmio::{self, Slots, Written};
+use crate::virtio::{Counts, Owed};
 use crate::{MAX_VCPUS, VcpuId, trng};
 use describe::{describe, describe_interrupt_controller};
 
@@ -234,9 +234,9 @@ impl<M: GuestMemory, C: Console> Machine<M, C> {
         self.effect().keeps = self.virtio.as_ref().is_some_and(|devices| devices.keeping() != 0);
     }
 
-    /// The virtio slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
-    pub fn overdue(&mut self) -> u8 {
-        self.virtio.as_mut().map_or(0, |devices| devices.overdue())
+    /// What the driver domain of the virtio device in `slot` owes: that something is overdue is told once.
+    pub fn virtio_owed(&mut self, slot: usize) -> Owed {
+        self.virtio.as_mut().map_or(Owed::Nothing, |devices| devices.owed(slot))
     }
 
     /// How many chains the virtio device in `slot` has had, if there is one.

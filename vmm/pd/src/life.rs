@@ -9,6 +9,7 @@
 //! Before a restart each vCPU executes [`stub`](crate::stub). Then the RAM is cleared, in pieces between which other guests
 //! get the processor, and the images are put there again.
 
+use crate::wait::Task;
 use crate::{Vmm, members, stub};
 use config::{Ending, LogLevel};
 use core::mem::{replace, take};
@@ -134,6 +135,8 @@ impl Vmm {
         let console = self.machine.console();
         if let Some(devices) = self.virtio.make(self.config, &mut |level, message| console.log(level, message)) {
             self.machine.attach(devices);
+            // A source of entropy is only asked for more when it has given something.
+            self.waits.schedule(Task::Look, self.patience);
         }
         for vcpu in self.vcpus() {
             // Now, as it is only right for a vCPU that never ran, if that is on another core. A missing one is reported

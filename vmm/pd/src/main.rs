@@ -38,7 +38,9 @@ use virtio::Virtio;
 use vmm_core::device::pl031::Clock;
 use vmm_core::gic::{Injection, Version};
 use vmm_core::life::State;
-use vmm_core::{Exit, Life, Lifecycle, MAX_VCPUS, Machine, Resume, VcpuId, map};
+use vmm_core::map::VIRTIO_SLOTS;
+use vmm_core::virtio::Owed;
+use vmm_core::{Exit, Life, MAX_VCPUS, Machine, Resume, VcpuId, map};
 use wait::{End, Task, Waits, timer_deadline};
 
 /// How often a vCPU that pauses looks again: no rarer than the event stream that Linux asks for, 10 kHz.
@@ -287,7 +289,13 @@ impl Vmm {
     /// Tells of drivers that owe an answer for too long.
     #[cold]
     fn look_after_drivers(&mut self) {
-        for slot in members(self.machine.overdue()).map(Vcpu::index) {
+        let mut most = Owed::Nothing;
+        for slot in 0..VIRTIO_SLOTS {
+            let owed = self.machine.virtio_owed(slot);
+            most = most.max(owed);
+            if owed != Owed::Overdue {
+                continue;
+            }
             let (name, driver) = self.virtio.names(slot);
             self.log(
                 LogLevel::Warn,
@@ -297,7 +305,7 @@ impl Vmm {
             );
         }
         self.machine.console().flush();
-        if !self.machine.is_quiesced() {
+        if most != Owed::Nothing {
             self.waits.schedule(Task::Look, self.patience);
         }
     }

@@ -116,7 +116,7 @@ impl Virtio {
     /// The names of the device in `slot` and of its driver; the latter of disks and network interfaces only.
     pub fn names(&self, slot: usize) -> (&'static str, &'static str) {
         let ([blk0, blk1], [net0, net1]) = (&self.config.blk_drivers, &self.config.net_drivers);
-        let driver = [blk0, blk1, net0, net1].get(slot).map_or("", |name| name.as_str());
+        let driver = [blk0, blk1, net0, net1, &self.config.rng_driver].get(slot).map_or("", |name| name.as_str());
         (NAMES.get(slot).copied().unwrap_or_default(), driver)
     }
 

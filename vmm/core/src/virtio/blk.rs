@@ -7,7 +7,7 @@
 //! read here, and the status written.
 
 use super::chain::{Buffer, Chain};
-use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice, config_space};
+use super::{CONFIG_SIZE, DeviceError, Owed, Queues, VirtioDevice, config_space};
 use crate::map;
 use crate::memory::GuestMemory;
 use queue::blk::{
@@ -428,9 +428,9 @@ impl VirtioDevice for Blk {
         false
     }
 
-    fn overdue(&mut self) -> bool {
+    fn owed(&mut self) -> Owed {
         let before = core::mem::replace(&mut self.looked, self.link.mark());
-        self.entries.iter().any(|entry| entry.stage != Stage::Free && entry.mark.is_before(before))
+        Owed::since(before, self.entries.iter().filter(|entry| entry.stage != Stage::Free).map(|entry| entry.mark))
     }
 
     fn wake_wanted(&mut self) -> bool {

@@ -7,7 +7,7 @@ use super::blk::Blk;
 use super::console::Console;
 use super::net::Net;
 use super::rng::Rng;
-use super::{CONFIG_SIZE, DeviceError, Lazy, Queues, VirtioDevice};
+use super::{CONFIG_SIZE, DeviceError, Lazy, Owed, Queues, VirtioDevice};
 use crate::memory::GuestMemory;
 use core::fmt;
 
@@ -87,8 +87,8 @@ impl VirtioDevice for Device {
         model!(self, model => model.wake_wanted())
     }
 
-    fn overdue(&mut self) -> bool {
-        model!(self, model => model.overdue())
+    fn owed(&mut self) -> Owed {
+        model!(self, model => model.owed())
     }
 
     fn lazy_queue(&self) -> Option<(usize, Lazy)> {

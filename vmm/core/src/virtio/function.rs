@@ -5,8 +5,11 @@
 
 use super::chain::Chain;
 use super::ring::{Areas, MAX_SIZE, Options, Ring};
-use super::{CONFIG_SIZE, Counts, DeviceError, Lazy, MAX_QUEUES, Queues, RUN_LIMIT, VirtioDevice, feature, status};
+use super::{
+    CONFIG_SIZE, Counts, DeviceError, Lazy, MAX_QUEUES, Owed, Queues, RUN_LIMIT, VirtioDevice, feature, status,
+};
 use crate::memory::GuestMemory;
+use core::mem::replace;
 
 /// Causes of an interrupt: a bit each, as in `InterruptStatus` (4.2.2) and the ISR (4.1.4.5).
 pub mod cause {
@@ -226,12 +229,12 @@ impl<D: VirtioDevice> Function<D> {
         self.counts
     }
 
-    /// Whether the driver domain owes an answer since this was last asked or longer, if that is news.
-    pub fn is_overdue(&mut self) -> bool {
-        let before = self.overdue;
-        // Of one that broke the rules, that is known already.
-        self.overdue = !self.link_broken && self.device.overdue();
-        self.overdue && !before
+    /// What the driver domain owes: that something is overdue is told once.
+    pub fn owed(&mut self) -> Owed {
+        // What one owes that broke the rules will not come.
+        let owed = if self.link_broken { Owed::Nothing } else { self.device.owed() };
+        let told = replace(&mut self.overdue, owed == Owed::Overdue);
+        if told { owed.min(Owed::Answer) } else { owed }
     }
 
     /// Whether the device or a queue is being reset.

@@ -9,7 +9,7 @@
 use super::chain::Chain;
 use super::function::{Area, Function, Ignored, cause};
 use super::rng::Rng;
-use super::{CONFIG_SIZE, Counts, Device, DeviceError, Lazy, VirtioDevice};
+use super::{CONFIG_SIZE, Counts, Device, DeviceError, Lazy, Owed, VirtioDevice};
 use crate::VcpuId;
 use crate::exit::Width;
 use crate::fdt::{Full, Interrupt, Tree};
@@ -347,13 +347,9 @@ impl Slots {
         })
     }
 
-    /// The slots, a bit each, whose driver domains owe an answer since this was last asked or longer, if that is news.
-    pub fn overdue(&mut self) -> u8 {
-        let slots = self.slots.iter_mut().enumerate();
-        slots.fold(0, |mask, (index, slot)| {
-            let overdue = slot.as_mut().is_some_and(|slot| slot.function.is_overdue());
-            mask | u8::from(overdue) << index
-        })
+    /// What the driver domain of the device in slot `index` owes: that something is overdue is told once.
+    pub fn owed(&mut self, index: usize) -> Owed {
+        self.slots.get_mut(index).and_then(Option::as_mut).map_or(Owed::Nothing, |slot| slot.function.owed())
     }
 
     /// How many chains the device in slot `index` has had, if there is one.

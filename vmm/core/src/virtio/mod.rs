@@ -27,6 +27,7 @@ pub use function::{Function, Ignored};
 use crate::memory::{GuestMemory, OutOfRange};
 use chain::Chain;
 use core::fmt;
+use queue::Mark;
 use ring::{Ring, RingError};
 
 /// Most queues of a device.
@@ -170,9 +171,9 @@ pub trait VirtioDevice {
     /// Whether the driver domain must be notified. `true` counts as told.
     fn wake_wanted(&mut self) -> bool;
 
-    /// Whether something is under way in the driver domain that was so already when this was last asked.
-    fn overdue(&mut self) -> bool {
-        false
+    /// What the driver domain owes.
+    fn owed(&mut self) -> Owed {
+        Owed::Nothing
     }
 
     /// A queue of which something can wait after a kick.
@@ -183,6 +184,25 @@ pub trait VirtioDevice {
     /// How often the device has dropped what it could not pass on, as a network device may.
     fn dropped(&self) -> u64 {
         0
+    }
+}
+
+/// What a driver domain owes a device.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Owed {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// An answer.
+    Answer,
+    /// An answer that it owed already when this was last asked.
+    Overdue,
+}
+
+impl Owed {
+    /// What is owed for requests with these `marks`, if this was last asked at the mark `before`.
+    fn since(before: Mark, marks: impl Iterator<Item = Mark>) -> Self {
+        marks.map(|mark| if mark.is_before(before) { Self::Overdue } else { Self::Answer }).max().unwrap_or_default()
     }
 }
 

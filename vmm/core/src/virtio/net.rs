@@ -10,7 +10,7 @@ mod filter;
 mod large;
 
 use super::chain::{Buffer, Chain};
-use super::{CONFIG_SIZE, DeviceError, Lazy, Queues, VirtioDevice, config_space};
+use super::{CONFIG_SIZE, DeviceError, Lazy, Owed, Queues, VirtioDevice, config_space};
 use crate::map;
 use crate::memory::GuestMemory;
 use filter::Filter;
@@ -546,9 +546,9 @@ impl VirtioDevice for Net {
         core::mem::take(&mut self.up_changed)
     }
 
-    fn overdue(&mut self) -> bool {
+    fn owed(&mut self) -> Owed {
         let before = core::mem::replace(&mut self.looked, self.link.mark());
-        self.entries.iter().any(|entry| entry.stage != Stage::Free && entry.mark.is_before(before))
+        Owed::since(before, self.entries.iter().filter(|entry| entry.stage != Stage::Free).map(|entry| entry.mark))
     }
 
     fn wake_wanted(&mut self) -> bool {

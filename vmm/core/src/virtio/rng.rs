@@ -5,8 +5,9 @@
 //!
 //! Where the driver domain has nothing to give yet, the guest's request waits: it never gets anything else.
 
-use super::{CONFIG_SIZE, DeviceError, Queues, VirtioDevice};
+use super::{CONFIG_SIZE, DeviceError, Owed, Queues, VirtioDevice};
 use crate::memory::GuestMemory;
+use core::mem::replace;
 use queue::rng::Client;
 
 /// The only queue.
@@ -17,20 +18,24 @@ const PIECE: usize = 64;
 /// The entropy device.
 pub struct Rng {
     link: Client<'static>,
+    /// It had no entropy when [`VirtioDevice::owed`] was last asked, and has had none since.
+    starves: bool,
 }
 
 impl Rng {
     /// The device that `link` feeds.
     #[must_use]
     pub const fn new(link: Client<'static>) -> Self {
-        Self { link }
+        Self { link, starves: false }
     }
 
     /// A word of entropy, if there is one. The driver may then have to be woken.
     pub fn word(&mut self) -> Option<u64> {
         let mut word = [0; 8];
         // A broken link has none; a request will tell.
-        (self.link.take(&mut word) == Ok(word.len())).then(|| u64::from_le_bytes(word))
+        let taken = self.link.take(&mut word) == Ok(word.len());
+        self.starves &= !taken;
+        taken.then(|| u64::from_le_bytes(word))
     }
 
     /// Answers requests for as long as there are some and there is entropy.
@@ -60,6 +65,7 @@ impl Rng {
             if count == 0 {
                 return Ok(written as u32);
             }
+            self.starves = false;
             queues.chain.write(queues.memory, written, piece.get(..count).unwrap_or(&[]))?;
             written += count as u64;
         }
@@ -111,6 +117,15 @@ impl VirtioDevice for Rng {
         false
     }
 
+    fn owed(&mut self) -> Owed {
+        let starves = self.link.is_empty() == Ok(true);
+        match (starves, replace(&mut self.starves, starves)) {
+            (false, _) => Owed::Nothing,
+            (true, false) => Owed::Answer,
+            (true, true) => Owed::Overdue,
+        }
+    }
+
     fn wake_wanted(&mut self) -> bool {
         self.link.wake_wanted()
     }
@@ -120,7 +135,7 @@ impl VirtioDevice for Rng {
 mod tests {
     use super::*;
     use crate::virtio::Device;
-    use crate::virtio::testing::{DATA, Guest, reg, region};
+    use crate::virtio::testing::{DATA, Guest, SLOT, reg, region};
     use queue::rng::{MIN_SIZE, Server};
 
     fn working() -> (Guest, Server<'static>) {
@@ -158,6 +173,25 @@ mod tests {
         assert!(server.wake_wanted());
         guest.notified();
         assert_eq!((guest.used(0).unwrap().1, guest.bytes(DATA, 16)), (16, &[7; 16][..]));
+    }
+
+    /// A driver domain that has nothing to give is told of once, from the second look on, and again after it gave something.
+    #[test]
+    fn entropy_that_is_owed_for_long_is_told_once() {
+        let (mut guest, mut server) = working();
+        let looks = |guest: &mut Guest| [(); 3].map(|()| guest.slots.owed(SLOT));
+        assert_eq!(looks(&mut guest), [Owed::Answer, Owed::Overdue, Owed::Answer]);
+        server.give(&[7; 16]).unwrap();
+        assert_eq!(looks(&mut guest), [Owed::Nothing; 3]);
+        assert_eq!(guest.slots.owed(SLOT), Owed::Nothing);
+        guest.offer(0, &[(DATA, 16, true)]);
+        guest.notify(0);
+        assert_eq!(looks(&mut guest), [Owed::Answer, Owed::Overdue, Owed::Answer]);
+        // Given and used up between two looks: no look has seen it.
+        server.give(&[7; 16]).unwrap();
+        guest.offer(0, &[(DATA, 16, true)]);
+        guest.notify(0);
+        assert_eq!(looks(&mut guest), [Owed::Answer, Owed::Overdue, Owed::Answer]);
     }
 
     #[test]

@@ -517,22 +517,26 @@ fn a_driver_that_starts_again_ends_a_reset() {
 #[test]
 fn an_answer_that_is_owed_for_long_is_told_once() {
     let (mut guest, mut server) = working(INFO, feature::FLUSH);
-    assert_eq!(guest.slots.overdue(), 0, "nothing is under way");
+    assert_eq!(guest.slots.owed(SLOT), Owed::Nothing, "nothing is under way");
     request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
     let slow = asked(&mut server).unwrap();
-    assert_eq!(guest.slots.overdue(), 0, "it has just been asked");
+    assert_eq!(guest.slots.owed(SLOT), Owed::Answer, "it has just been asked");
     // Others do not hide it.
     request(&mut guest, kind::IN, 1, &[(BUFFER, 512, true)]);
     let Asked { id, .. } = asked(&mut server).unwrap();
     server.complete(Completion { id, status: Status::Done }).unwrap();
     guest.notified();
-    assert_eq!([guest.slots.overdue(), guest.slots.overdue()], [1 << SLOT, 0], "once");
+    assert_eq!([guest.slots.owed(SLOT), guest.slots.owed(SLOT)], [Owed::Overdue, Owed::Answer], "once");
     server.complete(Completion { id: slow.id, status: Status::Done }).unwrap();
     guest.notified();
-    assert_eq!(guest.slots.overdue(), 0);
+    assert_eq!(guest.slots.owed(SLOT), Owed::Nothing);
     assert_eq!([guest.used(0).is_some(), guest.used(0).is_some()], [true, true]);
     request(&mut guest, kind::IN, 0, &[(BUFFER, 512, true)]);
-    assert_eq!([guest.slots.overdue(), guest.slots.overdue()], [0, 1 << SLOT], "of the next one again");
+    assert_eq!(
+        [guest.slots.owed(SLOT), guest.slots.owed(SLOT)],
+        [Owed::Answer, Owed::Overdue],
+        "of the next one again"
+    );
 }
 
 /// Each request is completed, forgotten, or under way.
