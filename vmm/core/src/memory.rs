@@ -105,10 +105,11 @@ fn pieces(len: usize, mut copy: impl FnMut(usize, &mut [u8]) -> Result<(), OutOf
 /// # Errors
 /// [`OutOfRange`] if any byte lies outside.
 pub fn offset(gpa: u64, len: usize, size: u64) -> Result<usize, OutOfRange> {
-    let last = size.checked_sub(len as u64).ok_or(OutOfRange)?;
+    // Of so many addresses on, all bytes are inside: none, if there are too many bytes.
+    let starts = size.wrapping_add(1).saturating_sub(len as u64);
     // Of an address below the RAM, this is more than any size.
     let start = gpa.wrapping_sub(map::RAM_BASE);
-    usize::try_from(start).ok().filter(|_| start <= last).ok_or(OutOfRange)
+    usize::try_from(start).ok().filter(|_| start < starts).ok_or(OutOfRange)
 }
 
 /// RAM that nobody else writes, for tests on the host.
