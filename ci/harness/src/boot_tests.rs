@@ -107,7 +107,7 @@ const DEVIATIONS_SMP: &str = include_str!("../../../guests/probe/deviations-smp.
 
 // Limits are for hanging, not for speed: a loaded machine with two slow cores needs a quarter of them.
 pub(crate) const BOOT: Duration = Duration::from_secs(180);
-pub(crate) const ANSWER: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const PROMPT: &str = "^guest# ";
 
 /// How many tests ended how.
