@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! A plugin of QEMU (its plugin interface, version 1) that counts the instructions executed between marks.
+//! A plugin of QEMU that counts the instructions executed between marks.
 //!
 //! A mark is a HINT that the architecture has not allocated, and so a NOP: the program that is measured contains it, in a
 //! guest as on bare QEMU. `hint #64 + n` begins an interval of operation n, `hint #127` ends it. Arguments are
@@ -15,6 +15,11 @@
 //! It counts for one CPU: with several, the intervals of all would be mixed.
 
 use object::{Object, ObjectSegment};
+use plugin::{
+    ADD, Block, Instruction, NO_REGISTERS, is_kernels, qemu_plugin_insn_haddr, qemu_plugin_insn_vaddr,
+    qemu_plugin_register_atexit_cb, qemu_plugin_register_vcpu_insn_exec_cb, qemu_plugin_register_vcpu_insn_exec_inline,
+    qemu_plugin_register_vcpu_tb_trans_cb, qemu_plugin_tb_get_insn, qemu_plugin_tb_n_insns, word,
+};
 use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fmt::Write;
@@ -63,53 +68,10 @@ struct Program {
     segments: Vec<(u64, Vec<u8>)>,
 }
 
-#[repr(C)]
-struct Block {
-    _opaque: [u8; 0],
-}
-
-#[repr(C)]
-struct Instruction {
-    _opaque: [u8; 0],
-}
-
-type Translated = extern "C" fn(u64, *mut Block);
-type Executed = extern "C" fn(c_uint, *mut c_void);
-type Exiting = extern "C" fn(u64, *mut c_void);
-
-/// `QEMU_PLUGIN_CB_NO_REGS`: the callback does not look at registers.
-const NO_REGISTERS: c_int = 0;
-/// `QEMU_PLUGIN_INLINE_ADD_U64`.
-const ADD: c_int = 0;
-
-// include/qemu/qemu-plugin.h. QEMU's executable defines these; they are found when it loads the plugin.
-unsafe extern "C" {
-    fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, callback: Translated);
-    fn qemu_plugin_register_atexit_cb(id: u64, callback: Exiting, data: *mut c_void);
-    fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
-    fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
-    fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
-    fn qemu_plugin_insn_haddr(instruction: *const Instruction) -> *const c_void;
-    fn qemu_plugin_insn_data(instruction: *const Instruction) -> *const c_void;
-    fn qemu_plugin_insn_size(instruction: *const Instruction) -> usize;
-    fn qemu_plugin_register_vcpu_insn_exec_inline(
-        instruction: *mut Instruction,
-        operation: c_int,
-        counter: *mut c_void,
-        value: u64,
-    );
-    fn qemu_plugin_register_vcpu_insn_exec_cb(
-        instruction: *mut Instruction,
-        callback: Executed,
-        flags: c_int,
-        data: *mut c_void,
-    );
-}
-
 /// The version of the interface that this plugin is written for.
 // SAFETY: QEMU looks for this name, and there is one plugin of a library.
 #[unsafe(no_mangle)]
-pub static qemu_plugin_version: c_int = 1;
+pub static qemu_plugin_version: c_int = plugin::VERSION;
 
 /// QEMU has loaded the plugin, with `count` arguments.
 ///
@@ -184,8 +146,7 @@ impl Program {
 unsafe fn place(instruction: *const Instruction) -> usize {
     // SAFETY: the caller promises it.
     let (address, host) = unsafe { (qemu_plugin_insn_vaddr(instruction), qemu_plugin_insn_haddr(instruction)) };
-    // A hypervisor kernel maps itself from 2^39 on, below the upper half.
-    if (0x200..0x400).contains(&(address >> 30)) {
+    if is_kernels(address) {
         return KERNEL;
     }
     let Some(arguments) = ARGUMENTS.get().filter(|_| !host.is_null()) else { return ELSEWHERE };
@@ -198,8 +159,7 @@ unsafe fn place(instruction: *const Instruction) -> usize {
 }
 
 extern "C" fn translated(_id: u64, block: *mut Block) {
-    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions; the counters are static. The
-    // data of an instruction are as many bytes as its size.
+    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions; the counters are static.
     unsafe {
         for index in 0..qemu_plugin_tb_n_insns(block) {
             let instruction = qemu_plugin_tb_get_insn(block, index);
@@ -208,10 +168,7 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
             };
             let place = place(instruction);
             count(place);
-            if qemu_plugin_insn_size(instruction) != size_of::<u32>() {
-                continue;
-            }
-            let word = u32::from_le(qemu_plugin_insn_data(instruction).cast::<u32>().read_unaligned());
+            let Some(word) = word(instruction) else { continue };
             if word == RETURN && place == KERNEL {
                 count(RETURNS);
             }

@@ -1,49 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! A plugin of QEMU (its plugin interface, version 1) that lets a core run for which another one waits.
+//! A plugin of QEMU that lets a core run for which another one waits.
 //!
 //! A core that waits for the kernel's lock, or in a guest for another CPU, does so in a loop. QEMU runs each core in a
 //! thread: on a host with fewer cores, the threads that wait use up their time slices while the one for which they wait has
 //! none. With this plugin a thread offers its place at each turn of such a loop. Guests say with YIELD or WFE that they wait;
 //! seL4 does not, but it reads with acquire semantics for nothing else. It takes no arguments.
 
+use plugin::{
+    Block, NO_REGISTERS, is_kernels, qemu_plugin_insn_vaddr, qemu_plugin_register_vcpu_insn_exec_cb,
+    qemu_plugin_register_vcpu_tb_trans_cb, qemu_plugin_tb_get_insn, qemu_plugin_tb_n_insns, word,
+};
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::{ptr, thread};
-
-#[repr(C)]
-struct Block {
-    _opaque: [u8; 0],
-}
-
-#[repr(C)]
-struct Instruction {
-    _opaque: [u8; 0],
-}
-
-/// `QEMU_PLUGIN_CB_NO_REGS`: the callback does not look at registers.
-const NO_REGISTERS: c_int = 0;
-
-// include/qemu/qemu-plugin.h. QEMU's executable defines these; they are found when it loads the plugin.
-unsafe extern "C" {
-    fn qemu_plugin_register_vcpu_tb_trans_cb(id: u64, callback: extern "C" fn(u64, *mut Block));
-    fn qemu_plugin_tb_n_insns(block: *const Block) -> usize;
-    fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
-    fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
-    fn qemu_plugin_insn_data(instruction: *const Instruction) -> *const c_void;
-    fn qemu_plugin_insn_size(instruction: *const Instruction) -> usize;
-    fn qemu_plugin_register_vcpu_insn_exec_cb(
-        instruction: *mut Instruction,
-        callback: extern "C" fn(c_uint, *mut c_void),
-        flags: c_int,
-        data: *mut c_void,
-    );
-}
 
 /// The version of the interface that this plugin is written for.
 // SAFETY: QEMU looks for this name, and there is one plugin of a library.
 #[unsafe(no_mangle)]
-pub static qemu_plugin_version: c_int = 1;
+pub static qemu_plugin_version: c_int = plugin::VERSION;
 
 /// QEMU has loaded the plugin.
 // SAFETY: as for the version.
@@ -62,23 +37,16 @@ pub extern "C" fn qemu_plugin_install(
 /// Whether a core that executes `instruction` at `address` waits: YIELD and WFE; in the kernel LDAR, of 32 or 64 bits, and
 /// DMB ISHLD.
 fn waits(instruction: u32, address: u64) -> bool {
-    // A hypervisor kernel maps itself from 2^39 on, below the upper half.
-    let kernel = (0x200..0x400).contains(&(address >> 30));
     matches!(instruction, 0xd503_203f | 0xd503_205f)
-        || kernel && (instruction & 0xbfff_fc00 == 0x88df_fc00 || instruction == 0xd503_39bf)
+        || is_kernels(address) && (instruction & 0xbfff_fc00 == 0x88df_fc00 || instruction == 0xd503_39bf)
 }
 
 extern "C" fn translated(_id: u64, block: *mut Block) {
-    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions. The data of an instruction
-    // are as many bytes as its size.
+    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions.
     unsafe {
         for index in 0..qemu_plugin_tb_n_insns(block) {
             let instruction = qemu_plugin_tb_get_insn(block, index);
-            if qemu_plugin_insn_size(instruction) != size_of::<u32>() {
-                continue;
-            }
-            let word = u32::from_le(qemu_plugin_insn_data(instruction).cast::<u32>().read_unaligned());
-            if waits(word, qemu_plugin_insn_vaddr(instruction)) {
+            if word(instruction).is_some_and(|word| waits(word, qemu_plugin_insn_vaddr(instruction))) {
                 qemu_plugin_register_vcpu_insn_exec_cb(instruction, waiting, NO_REGISTERS, ptr::null_mut());
             }
         }
