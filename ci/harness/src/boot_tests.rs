@@ -580,15 +580,21 @@ fn linux_cores(setup: &Setup) -> Result<()> {
     go_off_and_on(setup.boot("linux-cores", Some("linux-cores"))?, 4, 50)
 }
 
+/// Waits for the shell, and puts load on the guest's CPUs, all `cpus` of which are on line.
+pub(crate) fn put_under_load(machine: &mut Machine, cpus: usize) -> Result<()> {
+    machine.expect("the shell's prompt", PROMPT, BOOT)?;
+    at_prompt(machine, PROMPT, "cat /sys/devices/system/cpu/online", &format!("^0-{}$", cpus - 1))?;
+    machine.send(&format!("for i in $(seq {cpus}); do while :; do :; done & done"))?;
+    machine.expect("the prompt again", PROMPT, ANSWER)?;
+    Ok(())
+}
+
 /// What taking CPUs off line and putting them back takes, when a core of the host has to be two.
 const TURNS: Duration = Duration::from_secs(600);
 
 /// Puts load on the guest's `cpus` CPUs, and takes all but the first in turn off line and back, `times` in all.
 fn go_off_and_on(mut machine: Machine, cpus: usize, times: usize) -> Result<()> {
-    machine.expect("the shell's prompt", PROMPT, BOOT)?;
-    at_prompt(&mut machine, PROMPT, "cat /sys/devices/system/cpu/online", &format!("^0-{}$", cpus - 1))?;
-    machine.send(&format!("for i in $(seq {cpus}); do while :; do :; done & done"))?;
-    machine.expect("the prompt again", PROMPT, ANSWER)?;
+    put_under_load(&mut machine, cpus)?;
     machine.send("line() { echo $2 >/sys/devices/system/cpu/cpu$1/online || bad=$((bad+1)); }")?;
     machine.expect("the prompt again", PROMPT, ANSWER)?;
     let turn = format!("n=$((n+1)); cpu=$((n%{}+1)); line $cpu 0; line $cpu 1", cpus - 1);

@@ -3,7 +3,7 @@
 
 //! The boot tests of a guest's life: how it ends, and starts anew.
 
-use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
+use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum, put_under_load};
 use crate::machine::Machine;
 use crate::peer::{Disk, Host, network_up, numbers, sha256};
 use crate::qemu::COUNTED;
@@ -97,13 +97,7 @@ fn pause(setup: &Setup, test: &str, count: u32) -> Result<()> {
     let before = uptime(&mut machine)?;
     for _ in 0..count {
         thread::sleep(RUNS);
-        machine.send_bytes(b"\x1dp")?;
-        machine.expect("the guest's state", "^-- linux is paused$", BOOT)?;
-        let since = Instant::now();
-        thread::sleep(RESTS);
-        paused += since.elapsed();
-        machine.send_bytes(b"\x1dr")?;
-        machine.expect("the guest's state", "^-- linux runs$", BOOT)?;
+        paused += rest(&mut machine)?;
     }
     let counted = uptime(&mut machine)? - before;
     let most = (start.elapsed() - paused).as_secs_f64();
@@ -117,6 +111,18 @@ fn pause(setup: &Setup, test: &str, count: u32) -> Result<()> {
     let received = host.received()?;
     ensure!(received == numbers(600_000), "the host received {} bytes, not what the guest sent", received.len());
     disk.expect_file(None, "written", &numbers(300_000))
+}
+
+/// Pauses the guest and lets it go on: for how long it was paused at least.
+fn rest(machine: &mut Machine) -> Result<Duration> {
+    machine.send_bytes(b"\x1dp")?;
+    machine.expect("the guest's state", "^-- linux is paused$", BOOT)?;
+    let since = Instant::now();
+    thread::sleep(RESTS);
+    let paused = since.elapsed();
+    machine.send_bytes(b"\x1dr")?;
+    machine.expect("the guest's state", "^-- linux runs$", BOOT)?;
+    Ok(paused)
 }
 
 /// One guest crashes as soon as it starts, and is restarted as often as it may be; another one is kept as it is.
@@ -141,16 +147,9 @@ pub fn crash(setup: &Setup) -> Result<()> {
 pub fn cores_life(setup: &Setup) -> Result<()> {
     let mut machine = setup.boot("cores-life", Some("linux-cores"))?;
     for last in [false, true] {
-        machine.expect("the shell's prompt", PROMPT, BOOT)?;
-        at_prompt(&mut machine, PROMPT, "cat /sys/devices/system/cpu/online", "^0-3$")?;
-        machine.send("for i in 1 2 3 4; do while :; do :; done & done")?;
-        machine.expect("the prompt again", PROMPT, ANSWER)?;
+        put_under_load(&mut machine, 4)?;
         for _ in 0..3 {
-            machine.send_bytes(b"\x1dp")?;
-            machine.expect("the guest's state", "^-- linux is paused$", BOOT)?;
-            thread::sleep(RESTS);
-            machine.send_bytes(b"\x1dr")?;
-            machine.expect("the guest's state", "^-- linux runs$", BOOT)?;
+            rest(&mut machine)?;
             // Each CPU does something, and is interrupted for it.
             let each = "for cpu in 0 1 2 3; do taskset -p -c $cpu $$ >/dev/null && n=$((n+1)); done; echo ran $n; n=0";
             at_prompt(&mut machine, PROMPT, each, "^ran 4$")?;

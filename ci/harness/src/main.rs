@@ -20,12 +20,8 @@ struct Arguments {
 
 #[derive(Args)]
 struct Target {
-    /// QEMU's executable.
-    #[arg(long, default_value = "qemu-system-aarch64")]
-    qemu: String,
-    /// QEMU's plugin for a host with fewer cores than the board.
-    #[arg(long, default_value = "build/cargo/release/libyielding.so")]
-    yielding: PathBuf,
+    #[command(flatten)]
+    qemu: Qemu,
     /// The board.
     #[arg(long, default_value = "qemu_virt_aarch64")]
     board: String,
@@ -144,17 +140,16 @@ fn main() -> ExitCode {
 fn act(action: Action) -> Result<bool> {
     match action {
         Action::Run { target, image, disk } => {
-            let qemu = Qemu { program: target.qemu, yielding: target.yielding };
-            run::run(&qemu, &target.board, &target.config, &image, disk.as_deref()).map(|()| false)
+            run::run(&target.qemu, &target.board, &target.config, &image, disk.as_deref()).map(|()| false)
         }
         Action::Trace { target, image, disk, output } => {
-            let (qemu, stop) = (Qemu { program: target.qemu, yielding: target.yielding }, Stop::on_signals()?);
-            let command = qemu.sel4(&target.board, &target.config, &image, disk.as_deref(), Console::Terminal)?;
+            let stop = Stop::on_signals()?;
+            let command =
+                target.qemu.sel4(&target.board, &target.config, &image, disk.as_deref(), Console::Terminal)?;
             trace::run(command, &output, &stop).map(|()| true)
         }
         Action::Test { target, images, image, probe, disk, logs, soak, names } => {
-            let (qemu, stop) = (Qemu { program: target.qemu, yielding: target.yielding }, Stop::on_signals()?);
-            let Target { board, config, .. } = target;
+            let (Target { qemu, board, config }, stop) = (target, Stop::on_signals()?);
             let setup = boot_tests::Setup { qemu, board, config, images, image, probe, disk, logs, stop };
             Ok(boot_tests::run(&setup, soak, &names)?.failed == 0)
         }
@@ -173,8 +168,7 @@ fn act(action: Action) -> Result<bool> {
             source,
             logs,
         } => {
-            let (qemu, stop) = (Qemu { program: target.qemu, yielding: target.yielding }, Stop::on_signals()?);
-            let Target { board, config, .. } = target;
+            let (Target { qemu, board, config }, stop) = (target, Stop::on_signals()?);
             bench::run(&bench::Setup {
                 qemu,
                 board,

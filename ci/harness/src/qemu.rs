@@ -9,11 +9,13 @@ use std::process::Command;
 use std::thread;
 
 /// A QEMU executable.
-#[derive(Clone, Debug)]
+#[derive(clap::Args, Clone, Debug)]
 pub struct Qemu {
-    /// Its name or path.
+    /// QEMU's executable.
+    #[arg(long = "qemu", default_value = "qemu-system-aarch64")]
     pub program: String,
-    /// The plugin for a host with fewer cores than the board (`ci/yielding`).
+    /// QEMU's plugin for a host with fewer cores than the board (`ci/yielding`).
+    #[arg(long, default_value = "build/cargo/release/libyielding.so")]
     pub yielding: PathBuf,
 }
 
