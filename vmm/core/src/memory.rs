@@ -105,7 +105,7 @@ fn pieces(len: usize, mut copy: impl FnMut(usize, &mut [u8]) -> Result<(), OutOf
 /// # Errors
 /// [`OutOfRange`] if any byte lies outside.
 pub fn offset(gpa: u64, len: usize, size: u64) -> Result<usize, OutOfRange> {
-    // Of so many addresses on, all bytes are inside: none, if there are too many bytes.
+    // From how many addresses of the RAM on so many bytes are inside: none, if there are more bytes than RAM.
     let starts = size.wrapping_add(1).saturating_sub(len as u64);
     // Of an address below the RAM, this is more than any size.
     let start = gpa.wrapping_sub(map::RAM_BASE);

@@ -113,7 +113,7 @@ impl Virtio {
         Some(slots)
     }
 
-    /// The names of the device in `slot` and of its driver; the latter of disks and network interfaces only.
+    /// The names of the device in `slot` and of its driver; the latter is empty for a console.
     pub fn names(&self, slot: usize) -> (&'static str, &'static str) {
         let ([blk0, blk1], [net0, net1]) = (&self.config.blk_drivers, &self.config.net_drivers);
         let driver = [blk0, blk1, net0, net1, &self.config.rng_driver].get(slot).map_or("", |name| name.as_str());
