@@ -24,7 +24,7 @@ const DEVICES: [(&str, Class, usize); 7] = [
 ];
 const _: () = assert!(MAX_DISKS == 2 && MAX_INTERFACES == 2);
 
-/// The only device that is not virtio.
+/// The only device that is not virtio, and the only one that every guest has.
 const UART: &str = "serial0";
 /// Served by a serial driver as the UART is.
 const CONSOLE: &str = "console0";
@@ -82,6 +82,9 @@ pub fn names_of(class: Class) -> impl Iterator<Item = &'static str> {
 
 /// The devices that `settings` of the VMM in `domain` describe.
 pub fn read<'a>(checker: &mut Checker<'a>, domain: &'a Domain, settings: &Settings<'a>) -> Vec<Device<'a>> {
+    if !settings.describes(UART) {
+        checker.add(settings.at, Problem::DeviceMissing { pd: domain.name.clone(), device: UART });
+    }
     let mut devices = Vec::new();
     for (name, class, index) in DEVICES {
         let Some(own) = settings.device(name) else { continue };

@@ -98,6 +98,8 @@ pub enum Problem {
     DeviceUnknown { device: String, known: String },
     #[error("device `{device}` is described twice; remedy: keep one of the two")]
     DeviceTwice { device: String },
+    #[error("`{pd}` has no `{device}`, which its log goes over; remedy: add `<?vmm {device} queue=\"…\"?>` to it")]
+    DeviceMissing { pd: String, device: &'static str },
     #[error("{what} has {length} bytes; remedy: shorten it to {max}")]
     TooLong { what: String, length: usize, max: usize },
     #[error(

@@ -132,7 +132,7 @@ fn a_vmm_is_told_its_virtio_devices() {
     assert_eq!(a.net_drivers.map(|name| name.as_str().to_owned()), ["net", "net"]);
     assert_eq!(a.rng_driver.as_str(), "rng");
     assert_eq!(a.net, [link(0x6200_0000, 0x1_0000, 5), link(0x6300_0000, 0x1_0000, 5)]);
-    assert_eq!((a.rng, a.serial), (link(0x6400_0000, 0x1000, 9), Link::NONE));
+    assert_eq!((a.rng, a.serial), (link(0x6400_0000, 0x1000, 9), link(0x5200_0000, 0x4000, 13)));
     assert_eq!((a.console.link, a.console.size), (link(0x6500_0000, 0x2000, 13), Size { columns: 132, rows: 43 }));
 
     let page = Page::read(&fixture, "config/b_vmm.bin");
@@ -174,8 +174,10 @@ fn drivers_of_virtio_devices_are_told_their_device_and_what_each_client_gets() {
 
     let page = Page::read(&fixture, "config/serial.bin");
     let serial = Serial::from_file(&page.0).unwrap();
-    let [console, log] = serial.clients() else { panic!("two clients") };
+    let [a, console, b, log] = serial.clients() else { panic!("four clients") };
+    assert_eq!((a.name.as_str(), a.link), ("a", link(0x2020_0000, 0x4000, 14)));
     assert_eq!((console.name.as_str(), console.link), ("a/console0", link(0x2010_0000, 0x2000, 14)));
+    assert_eq!((b.name.as_str(), b.link), ("b", link(0x2030_0000, 0x4000, 16)));
     assert_eq!((log.name.as_str(), log.link), ("blk", link(0x2000_0000, 0x2000, 12)));
 }
 

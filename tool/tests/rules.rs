@@ -135,26 +135,36 @@ fn what_is_wrong_outside_the_files_is_answered_word_for_word() {
     assert_eq!(fixture.run(&["check-sdk", "--sdk", "sdk", "--board", "qemu", "--config", "release"]), Ok(()));
 }
 
-const NINE_GUESTS: &str = "driver `power` has 9 clients; remedy: leave it 8, and add a second driver for the others";
+const NINE_GUESTS: &str = "driver `serial` has 9 clients; remedy: leave it 8, and add a second driver for the others";
 
 #[test]
 fn a_driver_serves_eight_guests_and_not_nine() {
-    // As many guests as can be with a channel to the power PD, whose last one is `a`.
+    // `a`, `b`, and as many more.
     let system = |guests: usize| {
-        let vmms = (1..guests).map(|n| {
-            let vm = format!("<virtual_machine name=\"g{n}\"><map mr=\"r{n}\" vaddr=\"0x4000_0000\" perms=\"rwx\" />&gicv_map;");
-            let maps = format!("<map mr=\"r{n}\" vaddr=\"0x4000_0000\" /><map mr=\"b_kernel\" vaddr=\"0x5000_0000\" perms=\"r\" />");
+        let vmms = (2..guests).map(|n| {
+            let vm = format!(
+                "<virtual_machine name=\"g{n}\"><map mr=\"r{n}\" vaddr=\"0x4000_0000\" perms=\"rwx\" />&gicv_map;"
+            );
+            let maps = format!(
+                "<map mr=\"r{n}\" vaddr=\"0x4000_0000\" /><map mr=\"b_kernel\" vaddr=\"0x5000_0000\" perms=\"r\" />\
+                 <map mr=\"q{n}\" vaddr=\"0x8000_0000\" />"
+            );
             format!(
-                "<memory_region name=\"r{n}\" size=\"0x40_0000\" />\
+                "<memory_region name=\"r{n}\" size=\"0x40_0000\" /><memory_region name=\"q{n}\" size=\"0x4000\" />\
                  <protection_domain name=\"v{n}\" priority=\"100\">\
-                 <?vmm ram=\"r{n}\" kernel=\"b_kernel\" kernel-format=\"flat\"?>{maps}{vm}</virtual_machine></protection_domain>\
-                 <channel><end pd=\"v{n}\" id=\"0\" /><end pd=\"power\" id=\"1{n}\" /></channel>"
+                 <?vmm ram=\"r{n}\" kernel=\"b_kernel\" kernel-format=\"flat\"?><?vmm serial0 queue=\"q{n}\"?>\
+                 {maps}{vm}</virtual_machine></protection_domain>\
+                 <channel><end pd=\"v{n}\" id=\"0\" /><end pd=\"serial\" id=\"1{n}\" /></channel>"
             )
         });
-        SYSTEM.replace("</system>", &format!("{}</system>", vmms.collect::<String>()))
+        let queues = (2..guests).map(|n| format!("<map mr=\"q{n}\" vaddr=\"0x{n}100_0000\" />"));
+        let uart = "<?driver class=\"serial\" registers=\"uart\"?>";
+        SYSTEM
+            .replace(uart, &format!("{uart}{}", queues.collect::<String>()))
+            .replace("</system>", &format!("{}</system>", vmms.collect::<String>()))
     };
     assert_eq!(Fixture::new("eight-guests", &system(8), BOARD).expand(), Ok(()));
-    let at_driver = format!("system.xml:53: {NINE_GUESTS}");
+    let at_driver = format!("system.xml:46: {NINE_GUESTS}");
     assert_eq!(Fixture::new("nine-guests", &system(9), BOARD).expand(), Err(vec![at_driver]));
 }
 
