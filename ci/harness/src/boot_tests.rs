@@ -13,8 +13,12 @@ use crate::qemu::{Console, Qemu};
 use crate::system_tests::{four_linux, linux_bare_metal, two_linux};
 use crate::trace;
 use anyhow::{Context, Result, bail, ensure};
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// What the tests run on.
@@ -47,6 +51,8 @@ struct Test {
 }
 
 const TESTS: &[Test] = &[
+    // Takes longest, so that it must not begin last.
+    Test { name: "hostile", run: hostile },
     Test { name: "probe-bare", run: probe_bare },
     Test { name: "probe-smp-bare", run: probe_smp_bare },
     Test { name: "probe", run: probe_on_sel4 },
@@ -78,7 +84,6 @@ const TESTS: &[Test] = &[
     Test { name: "no-partition", run: no_partition },
     Test { name: "load-disk", run: load_disk },
     Test { name: "load-two-guests", run: load_two_guests },
-    Test { name: "hostile", run: hostile },
     Test { name: "run-ctrl-c", run: run_ctrl_c },
     Test { name: "run-ctrl-a-x", run: run_ctrl_a_x },
     Test { name: "run-power-off", run: run_power_off },
@@ -125,12 +130,11 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the tests with these names, or all that are for the configuration, or if `soak` those that take long, and prints a line
-/// for each and a closing line.
+/// for each and a closing line. As many run at the same time as the host has cores.
 pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     if let Some(unknown) = chosen.iter().find(|name| !names().any(|known| known == name.as_str())) {
         bail!("no boot test {unknown}: there are {}", names().collect::<Vec<_>>().join(", "));
     }
-    let mut count = Count::default();
     let all = match soak {
         true => SOAK,
         false if setup.config.starts_with("smp-") => CORES,
@@ -142,27 +146,42 @@ pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     } else {
         TESTS.iter().chain(SOAK).chain(CORES).filter(is_chosen).collect()
     };
-    for test in tests {
-        let start = Instant::now();
-        let result = (test.run)(setup);
-        if setup.stop.is_set() {
-            bail!("stopped by a signal");
+    // Several cores, or what takes long, are for the whole host.
+    let alone = soak || setup.config.starts_with("smp-");
+    let jobs = if alone { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
+    let (tests, passed, failed) = (Mutex::new(tests.into_iter()), AtomicUsize::new(0), AtomicUsize::new(0));
+    let next = || tests.lock().ok()?.next().filter(|_| !setup.stop.is_set());
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some(test) = next() {
+                    let count = if run_one(setup, test) { &passed } else { &failed };
+                    count.fetch_add(1, Relaxed);
+                }
+            });
         }
-        let seconds = start.elapsed().as_secs_f32();
-        match result {
-            Ok(()) => {
-                println!("{:<17} ok       {seconds:.1} s", test.name);
-                count.passed += 1;
-            }
-            Err(error) => {
-                println!("{:<17} FAILED   {seconds:.1} s\n{error:#}", test.name);
-                println!("    transcript: {}", setup.log(test.name).display());
-                count.failed += 1;
-            }
-        }
-    }
+    });
+    ensure!(!setup.stop.is_set(), "stopped by a signal");
+    let count = Count { passed: passed.into_inner(), failed: failed.into_inner() };
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(count)
+}
+
+/// Runs a test, and prints its line; whether it passed.
+fn run_one(setup: &Setup, test: &Test) -> bool {
+    let start = Instant::now();
+    let result = (test.run)(setup);
+    let seconds = start.elapsed().as_secs_f32();
+    match &result {
+        _ if setup.stop.is_set() => {}
+        Ok(()) => println!("{:<17} ok       {seconds:.1} s", test.name),
+        Err(error) => println!(
+            "{:<17} FAILED   {seconds:.1} s\n{error:#}\n    transcript: {}",
+            test.name,
+            setup.log(test.name).display()
+        ),
+    }
+    result.is_ok()
 }
 
 impl Setup {
@@ -670,7 +689,7 @@ mod tests {
             stop: Stop::default(),
         };
         let error = run(&setup, false, &["linus".into()]).unwrap_err().to_string();
-        assert!(error.starts_with("no boot test linus: there are probe-bare, "), "{error}");
+        assert!(error.starts_with("no boot test linus: there are hostile, "), "{error}");
         let failed = run(&setup, false, &["linux-shell".into(), "probe".into()]).unwrap();
         assert_eq!(failed, Count { failed: 2, ..Count::default() }, "no image is a failure");
     }

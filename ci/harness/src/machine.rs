@@ -6,7 +6,7 @@
 //! The process leads its own process group. It is killed with its group when its [`Machine`] is dropped: on success, on
 //! failure, on a panic, and when a signal sets the [`Stop`] flag, which every wait watches. If the harness dies without
 //! unwinding (SIGKILL), the kernel kills the process (PR_SET_PDEATHSIG). That is tied to the thread that started it:
-//! machines are started by the main thread.
+//! no machine outlives the thread that a test runs in.
 
 use crate::transcript::Transcript;
 use regex_lite::Regex;
