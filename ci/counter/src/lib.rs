@@ -16,9 +16,9 @@
 
 use object::{Object, ObjectSegment};
 use plugin::{
-    ADD, Block, Instruction, NO_REGISTERS, is_kernels, qemu_plugin_insn_haddr, qemu_plugin_insn_vaddr,
-    qemu_plugin_register_atexit_cb, qemu_plugin_register_vcpu_insn_exec_cb, qemu_plugin_register_vcpu_insn_exec_inline,
-    qemu_plugin_register_vcpu_tb_trans_cb, qemu_plugin_tb_get_insn, qemu_plugin_tb_n_insns, word,
+    Block, Counters, Instruction, NO_REGISTERS, is_kernels, qemu_plugin_insn_haddr, qemu_plugin_insn_vaddr,
+    qemu_plugin_register_atexit_cb, qemu_plugin_register_vcpu_insn_exec_cb, qemu_plugin_register_vcpu_tb_trans_cb,
+    qemu_plugin_tb_get_insn, qemu_plugin_tb_n_insns, word,
 };
 use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -46,20 +46,20 @@ const PROGRAMS: usize = 3;
 
 const PAGE: u64 = 4096;
 
-/// Of all instructions, by place.
-static COUNTS: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
-/// What these were when the interval began.
+/// What the counts of all instructions, by place, were when the interval began.
 static START: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
 /// The operation whose interval it is; none if `OPERATIONS`.
 static CURRENT: AtomicUsize = AtomicUsize::new(OPERATIONS);
 /// By operation and place, of the intervals that have ended.
 static SUMS: [[AtomicU64; PLACES]; OPERATIONS] = [const { [const { AtomicU64::new(0) }; PLACES] }; OPERATIONS];
-static ARGUMENTS: OnceLock<Arguments> = OnceLock::new();
+static PLUGIN: OnceLock<Plugin> = OnceLock::new();
 
-struct Arguments {
+struct Plugin {
     /// Where the table goes.
     file: String,
     programs: Vec<Program>,
+    /// Of all instructions, by place.
+    counts: Counters,
 }
 
 struct Program {
@@ -68,16 +68,11 @@ struct Program {
     segments: Vec<(u64, Vec<u8>)>,
 }
 
-/// The version of the interface that this plugin is written for.
-// SAFETY: QEMU looks for this name, and there is one plugin of a library.
-#[unsafe(no_mangle)]
-pub static qemu_plugin_version: c_int = plugin::VERSION;
-
 /// QEMU has loaded the plugin, with `count` arguments.
 ///
 /// # Safety
 /// `arguments` are as many C strings.
-// SAFETY: as for the version.
+// SAFETY: QEMU looks for this name, and there is one plugin of a library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qemu_plugin_install(
     id: u64,
@@ -90,7 +85,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
         .map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy().into_owned());
     match parse(arguments) {
         // Not set before: QEMU loads the plugin once.
-        Ok(arguments) => _ = ARGUMENTS.set(arguments),
+        Ok(plugin) => _ = PLUGIN.set(plugin),
         Err(error) => {
             eprintln!("counter: {error}");
             return -1;
@@ -104,8 +99,10 @@ pub unsafe extern "C" fn qemu_plugin_install(
     0
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
-    let mut parsed = Arguments { file: String::new(), programs: Vec::new() };
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Plugin, Box<dyn Error>> {
+    let counts =
+        Counters::new(PLACES).ok_or("QEMU's way to count is not known here; remedy: use QEMU 7, 8, 9 or 10")?;
+    let mut parsed = Plugin { file: String::new(), programs: Vec::new(), counts };
     for argument in arguments {
         match argument.split_once('=') {
             Some(("out", path)) => parsed.file = path.to_owned(),
@@ -143,34 +140,34 @@ impl Program {
 ///
 /// # Safety
 /// As of a callback for a translated block.
-unsafe fn place(instruction: *const Instruction) -> usize {
+unsafe fn place(programs: &[Program], instruction: *const Instruction) -> usize {
     // SAFETY: the caller promises it.
     let (address, host) = unsafe { (qemu_plugin_insn_vaddr(instruction), qemu_plugin_insn_haddr(instruction)) };
     if is_kernels(address) {
         return KERNEL;
     }
-    let Some(arguments) = ARGUMENTS.get().filter(|_| !host.is_null()) else { return ELSEWHERE };
+    if host.is_null() {
+        return ELSEWHERE;
+    }
     let within = (address % PAGE) as usize;
     // SAFETY: a page of the machine is whole in QEMU's memory too. While a block is translated no instruction is executed;
     // a device that writes the page at this time would only spoil the comparison.
     let page = unsafe { slice::from_raw_parts(host.cast::<u8>().sub(within), PAGE as usize) };
-    let program = arguments.programs.iter().position(|program| program.has(address - within as u64, page));
+    let program = programs.iter().position(|program| program.has(address - within as u64, page));
     program.map_or(ELSEWHERE, |index| PROGRAMS + index)
 }
 
 extern "C" fn translated(_id: u64, block: *mut Block) {
-    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions; the counters are static.
+    let Some(Plugin { programs, counts, .. }) = PLUGIN.get() else { return };
+    // SAFETY: QEMU gives a block that is valid during the callback, and so are its instructions.
     unsafe {
         for index in 0..qemu_plugin_tb_n_insns(block) {
             let instruction = qemu_plugin_tb_get_insn(block, index);
-            let count = |place: usize| {
-                qemu_plugin_register_vcpu_insn_exec_inline(instruction, ADD, COUNTS[place].as_ptr().cast(), 1);
-            };
-            let place = place(instruction);
-            count(place);
+            let place = place(programs, instruction);
+            counts.count(instruction, place);
             let Some(word) = word(instruction) else { continue };
             if word == RETURN && place == KERNEL {
-                count(RETURNS);
+                counts.count(instruction, RETURNS);
             }
             let number = (word >> 5 & 0x7f) as usize;
             if word & !(0x7f << 5) == HINT & !(0x7f << 5) && number >= BEGIN {
@@ -182,8 +179,9 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
 }
 
 extern "C" fn marked(_cpu: c_uint, data: *mut c_void) {
+    let Some(plugin) = PLUGIN.get() else { return };
     let number = data.addr();
-    let counts = COUNTS.each_ref().map(|count| count.load(Relaxed));
+    let counts = (0..PLACES).map(|place| plugin.counts.get(place));
     if number < END {
         CURRENT.store(number - BEGIN, Relaxed);
         START.iter().zip(counts).for_each(|(start, count)| start.store(count, Relaxed));
@@ -195,7 +193,7 @@ extern "C" fn marked(_cpu: c_uint, data: *mut c_void) {
 }
 
 extern "C" fn exiting(_id: u64, _data: *mut c_void) {
-    let Some(Arguments { file, programs }) = ARGUMENTS.get() else { return };
+    let Some(Plugin { file, programs, .. }) = PLUGIN.get() else { return };
     let names = ["operation", "seL4", "returns", "elsewhere"].into_iter();
     let names: Vec<_> = names.chain(programs.iter().map(|program| program.name.as_str())).collect();
     let mut text = names.join(" ");

@@ -15,13 +15,8 @@ use plugin::{
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::{ptr, thread};
 
-/// The version of the interface that this plugin is written for.
-// SAFETY: QEMU looks for this name, and there is one plugin of a library.
-#[unsafe(no_mangle)]
-pub static qemu_plugin_version: c_int = plugin::VERSION;
-
 /// QEMU has loaded the plugin.
-// SAFETY: as for the version.
+// SAFETY: QEMU looks for this name, and there is one plugin of a library.
 #[unsafe(no_mangle)]
 pub extern "C" fn qemu_plugin_install(
     id: u64,
