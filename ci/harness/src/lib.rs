@@ -8,12 +8,15 @@
 
 pub mod bench;
 pub mod boot_tests;
+mod device_tests;
 mod driver_tests;
 mod life_tests;
+mod linux_tests;
 mod load_tests;
 pub mod machine;
 pub mod peer;
 pub mod probe;
+mod probe_tests;
 pub mod qemu;
 pub mod realtime;
 pub mod run;

@@ -3,7 +3,8 @@
 
 //! The boot tests of a guest's life: how it ends, and starts anew.
 
-use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum, put_under_load};
+use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, expect_sum};
+use crate::linux_tests::put_under_load;
 use crate::machine::Machine;
 use crate::peer::{Disk, Host, network_up, numbers, sha256};
 use crate::qemu::COUNTED;

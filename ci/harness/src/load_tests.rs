@@ -3,7 +3,8 @@
 
 //! The boot tests of load: what goes to a disk or over a network comes back unchanged, however much it is.
 
-use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, focus, network};
+use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, focus};
+use crate::device_tests::network;
 use crate::machine::Machine;
 use crate::peer::{Disk, network_up, numbers, sha256};
 use anyhow::{Result, bail, ensure};
