@@ -6,7 +6,7 @@
 use crate::boot_tests::{ANSWER, BOOT, PROMPT, Setup, at_prompt, focus};
 use crate::device_tests::network;
 use crate::machine::Machine;
-use crate::peer::{Disk, network_up, numbers, sha256};
+use crate::peer::{Disk, numbers, sha256};
 use anyhow::{Result, bail, ensure};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -185,10 +185,8 @@ fn beside_hostile(setup: &Setup, test: &str, seconds: u32, compared: fn([u32; 2]
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, BOOT)?;
         at_prompt(&mut machine, prompt, GET_RATE, "^rate 0$")?;
-        let network = format!("{}; echo up $?", network_up(20 + n));
-        at_prompt(&mut machine, prompt, &network, "^up 0$")?;
     }
-    in_both(&mut machine, |n| format!("sh /tmp/rate load 10.0.2.2{} >/tmp/load &", 1 - n))?;
+    in_both(&mut machine, |n| format!("sh /tmp/rate load 10.0.2.2{n} 10.0.2.2{} >/tmp/load &", 1 - n))?;
     // At first they wait for each other.
     rates(&mut machine, 1, watch)?;
     let (mut idle, mut beside) = ([0; 2], [0; 2]);
