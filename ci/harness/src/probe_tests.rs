@@ -17,11 +17,17 @@ const EXPECTED_SMP: &str = include_str!("../../../guests/probe/expected-smp.txt"
 const DEVIATIONS_SMP: &str = include_str!("../../../guests/probe/deviations-smp.txt");
 
 /// Waits for the probe to end the machine, and compares its transcript.
-fn compare(mut machine: Machine, expected: &str) -> Result<()> {
+fn compare(machine: Machine, expected: &str) -> Result<()> {
+    compare_with(machine, |_| expected.to_owned())
+}
+
+/// The same with what is expected where the probe's lines are these.
+fn compare_with(mut machine: Machine, expected: impl FnOnce(&[&str]) -> String) -> Result<()> {
     machine.expect("the probe's first line", "^probe: [0-9]+ cases$", BOOT)?;
     machine.expect("the probe's last line", "^probe: done$", BOOT)?;
     machine.expect_exit(0, ANSWER)?;
-    match probe::difference(expected, &probe::lines(machine.transcript().text())) {
+    let lines = probe::lines(machine.transcript().text());
+    match probe::difference(&expected(&lines), &lines) {
         Some(difference) => bail!("the probe's transcript differs (- expected, + got)\n{difference}"),
         None => Ok(()),
     }
@@ -33,13 +39,16 @@ pub fn probe_bare(setup: &Setup) -> Result<()> {
     compare(machine, EXPECTED)
 }
 
-/// With several CPUs the answers are the same, however many there are.
+/// With several CPUs the answers are the same, however many there are. QEMU 10 does in one case what the specification says, and
+/// QEMU 7 does not.
 pub fn probe_smp_bare(setup: &Setup) -> Result<()> {
+    let on_sel4 = expected_smp_on_sel4()?;
     for cpus in ["2", "4", "8"] {
         let mut command = setup.qemu.bare(&setup.probe);
         command.args(["-smp", cpus]);
         let machine = setup.start("probe-smp-bare", command)?;
-        compare(machine, EXPECTED_SMP).with_context(|| format!("{cpus} CPUs"))?;
+        compare_with(machine, |got| probe::of_any_qemu(EXPECTED_SMP, &on_sel4, got))
+            .with_context(|| format!("{cpus} CPUs"))?;
     }
     Ok(())
 }
@@ -51,8 +60,12 @@ pub fn probe_on_sel4(setup: &Setup) -> Result<()> {
 }
 
 pub fn probe_smp_on_sel4(setup: &Setup, test: &str) -> Result<()> {
+    compare(setup.boot(test, Some(test))?, &expected_smp_on_sel4()?)
+}
+
+fn expected_smp_on_sel4() -> Result<String> {
     let expected = Deviations::parse(DEVIATIONS_SMP).and_then(|deviations| deviations.apply(EXPECTED_SMP));
-    compare(setup.boot(test, Some(test))?, &expected.context("guests/probe/deviations-smp.txt")?)
+    expected.context("guests/probe/deviations-smp.txt")
 }
 
 /// An access outside the guest's map is logged with address, width and program counter, and once however often it is
