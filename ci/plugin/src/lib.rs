@@ -45,6 +45,7 @@ unsafe extern "C" {
     pub fn qemu_plugin_tb_get_insn(block: *const Block, index: usize) -> *mut Instruction;
     pub fn qemu_plugin_insn_vaddr(instruction: *const Instruction) -> u64;
     pub fn qemu_plugin_insn_haddr(instruction: *const Instruction) -> *const c_void;
+    fn qemu_plugin_insn_size(instruction: *const Instruction) -> usize;
     pub fn qemu_plugin_register_vcpu_insn_exec_cb(
         instruction: *mut Instruction,
         callback: Executed,
@@ -74,16 +75,16 @@ pub fn is_kernels(address: u64) -> bool {
     (0x200..0x400).contains(&(address >> 30))
 }
 
-/// The instruction's word; none if it is not in RAM.
+/// The instruction's word; none if it has another size, or is not in RAM.
 ///
 /// # Safety
 /// `instruction` is one of the block that a [`Translated`] is told of.
 #[must_use]
 pub unsafe fn word(instruction: *const Instruction) -> Option<u32> {
-    // SAFETY: the caller promises it. Instructions of AArch64 have four bytes, which are in one page, and the address is that
-    // of QEMU's memory for it.
+    // SAFETY: the caller promises it. The address is that of QEMU's memory, which is in one piece for all of the machine's.
     unsafe {
         let host = qemu_plugin_insn_haddr(instruction).cast::<u32>();
-        (!host.is_null()).then(|| u32::from_le(host.read_unaligned()))
+        let is_word = !host.is_null() && qemu_plugin_insn_size(instruction) == size_of::<u32>();
+        is_word.then(|| u32::from_le(host.read_unaligned()))
     }
 }
