@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! `make bench`: times in executed instructions, and sizes, against their limits.
+//! `make bench`: times in executed instructions, and sizes, against their limits; and what an idle guest takes of the host.
 //!
 //! QEMU counts 2 ns of virtual time per instruction and skips idle time, so the figures repeat. The guest runs `/origin`
 //! (guests/bench), which prints at which virtual time its uptime was zero.
 
 mod counts;
 mod exits;
+mod idle;
 mod io;
 mod split;
 mod wakes;
@@ -58,6 +59,13 @@ pub struct Setup {
     pub stop: Stop,
 }
 
+impl Setup {
+    /// Where the transcript of a run goes.
+    fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{}-{}-{name}.log", self.board, self.config))
+    }
+}
+
 /// The command line of `ci/systems/bench.xml`.
 const BOOTARGS: &str = "console=ttyAMA0 quiet -- /origin";
 const LIMIT: Duration = Duration::from_secs(300);
@@ -94,6 +102,7 @@ pub fn run(setup: &Setup) -> Result<bool> {
     let mut report = Report::default();
     report.times(bare, ours);
     exits::measure(setup, &mut report)?;
+    idle::measure(setup, &mut report)?;
     io::measure(setup, &mut report)?;
     report.programs(&setup.programs)?;
     report.source(&setup.source)?;
@@ -106,8 +115,7 @@ pub fn run(setup: &Setup) -> Result<bool> {
 
 fn boot(setup: &Setup, name: &str, mut command: Command) -> Result<Boot> {
     command.args(COUNTED);
-    let log = setup.logs.join(format!("{}-{}-bench-{name}.log", setup.board, setup.config));
-    let mut machine = Machine::start(command, &log, &setup.stop)?;
+    let mut machine = Machine::start(command, &setup.log(&format!("bench-{name}")), &setup.stop)?;
     let seconds = |found: Vec<String>| found[1].parse::<f64>().context("a time in the transcript");
     let uptime = seconds(machine.expect("/init", "^init: uptime ([0-9.]+)$", LIMIT)?)?;
     let origin = seconds(machine.expect("the uptime's origin", "^origin: ([0-9.]+)$", LIMIT)?)?;

@@ -4,11 +4,13 @@
 //! What QEMU's plugin `ci/counter` counts between marks in a guest.
 
 use super::{Setup, programs};
+use crate::machine::Machine;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 /// Of all intervals of an operation.
 #[derive(Debug, Default, PartialEq)]
@@ -47,6 +49,24 @@ pub fn load(setup: &Setup, name: &str, command: &mut Command) -> Result<PathBuf>
     }
     command.arg("-plugin").arg(plugin);
     Ok(file)
+}
+
+/// Time for a run in which instructions are counted.
+pub const LIMIT: Duration = Duration::from_secs(600);
+
+/// Boots with the plugin, one nanosecond of virtual time for each instruction, and returns what was counted.
+pub fn run(
+    setup: &Setup,
+    name: &str,
+    mut command: Command,
+    expect: impl FnOnce(&mut Machine) -> Result<()>,
+) -> Result<Counts> {
+    command.args(["-icount", "shift=0,sleep=off"]);
+    let file = load(setup, name, &mut command)?;
+    let mut machine = Machine::start(command, &setup.log(name), &setup.stop)?;
+    expect(&mut machine)?;
+    machine.expect_exit(0, LIMIT)?;
+    read(&file)
 }
 
 /// Reads what the plugin wrote.

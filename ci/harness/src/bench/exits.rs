@@ -1,26 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 // Copyright 2026 The seL4 Rust VMM authors
 
-//! What exits cost, and what an idle guest does: in executed instructions.
+//! What exits cost, in executed instructions.
 //!
 //! QEMU counts one nanosecond of virtual time per instruction, so that the guest `exits` measures instructions with its
-//! counter. Which of them are whose, and how many a sleeping machine executes, tells the plugin `ci/counter`.
+//! counter. Which of them are whose tells the plugin `ci/counter`.
 
-use super::counts::{self, Count, Counts};
+use super::counts::{self, Count, Counts, LIMIT};
 use super::{Report, Setup, wakes};
-use crate::machine::Machine;
 use crate::qemu::Console;
 use anyhow::{Context, Result};
-use std::process::Command;
-use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(600);
 /// As in the guest.
 const ITERATIONS: u64 = 10_000;
-
-/// An idle guest executes at most this multiple of what it does on bare QEMU, and so many instructions more.
-const IDLE_FACTOR: f64 = 1.5;
-const IDLE_ALLOWANCE: u64 = 1_000_000;
 
 /// An operation, with what libvmm 0.2.0 on Microkit 2.3.0 (release) once took for it, and the limit.
 struct Row {
@@ -53,7 +45,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
         let command = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
         let mut totals = Vec::new();
         let mut alone = Vec::new();
-        let counts = run(setup, "exits", command, |machine| {
+        let counts = counts::run(setup, "exits", command, |machine| {
             for row in &ROWS {
                 let found = machine.expect(row.what, &format!("^exits: {} ([0-9]+)$", row.name), LIMIT)?;
                 totals.push(found[1].parse().context("a number in the transcript")?);
@@ -67,36 +59,7 @@ pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
             report.wakes(&alone, &wakes::beside(setup, command)?, &setup.logs)?;
         }
     }
-    if let Some(image) = &setup.idle_image {
-        let mut bare = setup.qemu.bare(&setup.kernel);
-        bare.arg("-initrd").arg(&setup.initramfs).args(["-append", "console=ttyAMA0 quiet -- /idle"]);
-        let ours = setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?;
-        let idle = |name, command| -> Result<u64> {
-            let counts = run(setup, name, command, |machine| {
-                machine.expect("the end of the sleep", "^init: status 0$", LIMIT)?;
-                Ok(())
-            })?;
-            Ok(counts.get(&0).context("the marks of /idle")?.all())
-        };
-        report.idle(idle("bare-idle", bare)?, idle("idle", ours)?);
-    }
     Ok(())
-}
-
-/// Boots with the plugin, and returns what that counted.
-fn run(
-    setup: &Setup,
-    name: &str,
-    mut command: Command,
-    expect: impl FnOnce(&mut Machine) -> Result<()>,
-) -> Result<Counts> {
-    command.args(["-icount", "shift=0,sleep=off"]);
-    let file = counts::load(setup, name, &mut command)?;
-    let log = setup.logs.join(format!("{}-{}-{name}.log", setup.board, setup.config));
-    let mut machine = Machine::start(command, &log, &setup.stop)?;
-    expect(&mut machine)?;
-    machine.expect_exit(0, LIMIT)?;
-    counts::read(&file)
 }
 
 impl Report {
@@ -119,15 +82,6 @@ impl Report {
             }
         }
     }
-
-    fn idle(&mut self, bare: u64, ours: u64) {
-        let limit = (IDLE_FACTOR * bare as f64) as u64 + IDLE_ALLOWANCE;
-        self.line(format_args!("\n{:<28}{:>12}{:>12}{:>12}", "instructions in 10 idle s", "bare", "ours", "limit"));
-        self.line(format_args!("{:<28}{bare:>12}{ours:>12}{limit:>12}", "Linux"));
-        if ours > limit {
-            self.exceeded.push(format!("an idle guest takes {ours} instructions in 10 s, more than {limit}"));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -139,12 +93,10 @@ mod tests {
         let limits: Vec<u64> = ROWS.iter().map(|row| row.limit.unwrap_or(1)).collect();
         let mut report = Report::default();
         report.exits(&limits, &Counts::new());
-        report.idle(2_000_000, 4_000_000);
         assert!(report.exceeded.is_empty(), "{:?}", report.exceeded);
         let above: Vec<u64> = limits.iter().map(|limit| limit + 1).collect();
         report.exits(&above, &Counts::new());
-        report.idle(2_000_000, 4_000_001);
-        assert_eq!(report.exceeded.len(), ROWS.iter().filter(|row| row.limit.is_some()).count() + 1);
+        assert_eq!(report.exceeded.len(), ROWS.iter().filter(|row| row.limit.is_some()).count());
         assert_eq!(report.exceeded[0], "trapped GICD write takes 3251 instructions, more than 3250");
     }
 

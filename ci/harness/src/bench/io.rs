@@ -146,8 +146,7 @@ fn run(
 ) -> Result<(Measured, Option<String>)> {
     command.args(COUNTED);
     core.pin(&mut command);
-    let log = setup.logs.join(format!("{}-{}-{name}.log", setup.board, setup.config));
-    let mut machine = Machine::start(command, &log, &setup.stop)?;
+    let mut machine = Machine::start(command, &setup.log(name), &setup.stop)?;
     machine.expect("the shell's prompt", PROMPT, LIMIT)?;
     let mut invalid = core.raise(machine.id()).err().map(|error| format!("{error:#}"));
     let mut measured = Measured::new();

@@ -35,8 +35,7 @@ pub fn read(machine: &mut Machine) -> Result<Vec<u64>> {
 /// Boots the system with the neighbour, which never ends.
 pub fn beside(setup: &Setup, mut command: Command) -> Result<Vec<u64>> {
     command.args(["-icount", "shift=0,sleep=off"]);
-    let log = setup.logs.join(format!("{}-{}-exits-beside.log", setup.board, setup.config));
-    read(&mut Machine::start(command, &log, &setup.stop)?)
+    read(&mut Machine::start(command, &setup.log("exits-beside"), &setup.stop)?)
 }
 
 impl Report {
