@@ -111,6 +111,9 @@ pub(crate) const BOOT: Duration = Duration::from_secs(180);
 pub(crate) const ANSWER: Duration = Duration::from_secs(60);
 pub(crate) const PROMPT: &str = "^guest# ";
 
+/// As many tests at a time at most: the one that takes longest takes an eighth of the time of all.
+const MOST: usize = 8;
+
 /// How many tests ended how.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -144,7 +147,7 @@ pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     };
     // Several cores, or what takes long, are for the whole host.
     let alone = soak || setup.config.starts_with("smp-");
-    let jobs = if alone { 1 } else { thread::available_parallelism().map_or(1, NonZero::get) };
+    let jobs = if alone { 1 } else { thread::available_parallelism().map_or(1, NonZero::get).min(MOST) };
     let (tests, passed, failed) = (Mutex::new(tests.into_iter()), AtomicUsize::new(0), AtomicUsize::new(0));
     let next = || tests.lock().ok()?.next().filter(|_| !setup.stop.is_set());
     thread::scope(|scope| {
