@@ -129,7 +129,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the tests with these names, or all that are for the configuration, or if `soak` those that take long, and prints a line
-/// for each and a closing line. As many run at the same time as the host has cores.
+/// for each and a closing line. As many run at the same time as the host has cores, up to [`MOST`]; those of several cores, and
+/// those that take long, one after the other.
 pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     if let Some(unknown) = chosen.iter().find(|name| !names().any(|known| known == name.as_str())) {
         bail!("no boot test {unknown}: there are {}", names().collect::<Vec<_>>().join(", "));
@@ -145,7 +146,6 @@ pub fn run(setup: &Setup, soak: bool, chosen: &[String]) -> Result<Count> {
     } else {
         TESTS.iter().chain(SOAK).chain(CORES).filter(is_chosen).collect()
     };
-    // Several cores, or what takes long, are for the whole host.
     let alone = soak || setup.config.starts_with("smp-");
     let jobs = if alone { 1 } else { thread::available_parallelism().map_or(1, NonZero::get).min(MOST) };
     let (tests, passed, failed) = (Mutex::new(tests.into_iter()), AtomicUsize::new(0), AtomicUsize::new(0));

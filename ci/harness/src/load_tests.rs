@@ -136,13 +136,7 @@ fn two_disks(setup: &Setup, test: &str, &Load { size, each }: &Load) -> Result<(
         machine.expect("the guest's prompt", prompt, BOOT)?;
         at_prompt(&mut machine, prompt, GET_LOAD, "^tools 0$")?;
     }
-    let start = format!("sh /tmp/tools/load /dev/vda {size} {each} >/tmp/load");
-    for (n, prompt) in PROMPTS.into_iter().enumerate() {
-        focus(&mut machine, n)?;
-        machine.expect("the guest's prompt", prompt, ANSWER)?;
-        machine.send(&format!("{start} &"))?;
-        machine.expect("the prompt again", prompt, ANSWER)?;
-    }
+    in_both(&mut machine, |_| format!("sh /tmp/tools/load /dev/vda {size} {each} >/tmp/load &"))?;
     for (n, prompt) in PROMPTS.into_iter().enumerate() {
         focus(&mut machine, n)?;
         machine.expect("the guest's prompt", prompt, ANSWER)?;
