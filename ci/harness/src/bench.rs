@@ -64,10 +64,16 @@ impl Setup {
     fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{}-{}-{name}.log", self.board, self.config))
     }
+
+    /// Bare QEMU that boots the guest, whose /init then runs `program`: as the guests of ci/systems/bench.xml and idle.xml do.
+    fn bare(&self, program: &str) -> Command {
+        let mut command = self.qemu.bare(&self.kernel);
+        command.arg("-initrd").arg(&self.initramfs);
+        command.arg("-append").arg(format!("console=ttyAMA0 quiet -- {program}"));
+        command
+    }
 }
 
-/// The command line of `ci/systems/bench.xml`.
-const BOOTARGS: &str = "console=ttyAMA0 quiet -- /origin";
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// At most this multiple of the uptime on bare QEMU.
@@ -90,9 +96,7 @@ struct Boot {
 
 /// Measures, prints the table, and says whether every limit holds.
 pub fn run(setup: &Setup) -> Result<bool> {
-    let mut bare = setup.qemu.bare(&setup.kernel);
-    bare.arg("-initrd").arg(&setup.initramfs).args(["-append", BOOTARGS]);
-    let bare = boot(setup, "bare", bare)?;
+    let bare = boot(setup, "bare", setup.bare("/origin"))?;
     let ours = match &setup.image {
         Some(image) => {
             Some(boot(setup, "bench", setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain)?)?)

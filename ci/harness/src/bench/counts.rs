@@ -42,7 +42,7 @@ pub type Counts = HashMap<usize, Count>;
 
 /// Loads the plugin into the QEMU that `command` starts. When that has ended, [`read`] the file that this returns.
 pub fn load(setup: &Setup, name: &str, command: &mut Command) -> Result<PathBuf> {
-    let file = setup.logs.join(format!("{}-{}-{name}.counts", setup.board, setup.config));
+    let file = setup.log(name).with_extension("counts");
     let mut plugin = format!("{},out={}", setup.counter.display(), file.display());
     for program in programs(&setup.programs)? {
         plugin.push_str(&format!(",program={}", program.display()));

@@ -29,11 +29,7 @@ const WATCHED: Duration = Duration::from_secs(8);
 /// Measures, and adds to the report.
 pub fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let Some(image) = &setup.idle_image else { return Ok(()) };
-    let bare = || {
-        let mut bare = setup.qemu.bare(&setup.kernel);
-        bare.arg("-initrd").arg(&setup.initramfs).args(["-append", "console=ttyAMA0 quiet -- /idle"]);
-        bare
-    };
+    let bare = || setup.bare("/idle");
     let ours = || setup.qemu.sel4(&setup.board, &setup.config, image, None, Console::Plain);
     report.instructions(instructions(setup, "bare-idle", bare())?, instructions(setup, "idle", ours()?)?);
     report.host(host(setup, "bare-idle-host", bare())?, host(setup, "idle-host", ours()?)?);
